@@ -1,0 +1,97 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What linux/, fs/ and net/ may use of the kernel proper (arch/x86_64 and kernel/ implement it),
+ * and the three doors through which the kernel calls up into linux/.
+ */
+#ifndef DILOS_UNIKERNEL_KERNEL_KERNEL_H
+#define DILOS_UNIKERNEL_KERNEL_KERNEL_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "computenode/unikernel/kernel/blkq.h"
+#include "computenode/unikernel/kernel/port.h"
+#include "lib/base/compiler.h"
+#include "lib/wire/bootspec.h"
+#include "lib/wire/ctl.h"
+#include "lib/wire/gueststats.h"
+
+/* User registers as saved on every entry from ring 3, by syscall or exception. */
+struct user_regs {
+    uint64_t r15, r14, r13, r12, rbp, rbx, r11, r10, r9, r8, rax, rcx, rdx, rsi, rdi;
+    uint64_t orig_rax; /* syscall number, or ~0 when the entry was an exception */
+    uint64_t rip, cs, rflags, rsp, ss;
+};
+
+/* ---- kernel heap: kernel/heap.c. Not in fault context. ---- */
+void *kmalloc(size_t bytes); /* NULL when there is no memory; 16-byte aligned; any size */
+void *kzalloc(size_t bytes);
+void *krealloc(void *p, size_t bytes);
+void kfree(void *p); /* NULL is fine */
+
+/* ---- strings: kernel/string.c (memcpy and friends, ksnprintf) ---- */
+int ksnprintf(char *to, size_t capacity, const char *format, ...) PRINTF_LIKE(3, 4);
+
+/* ---- user memory: arch/x86_64/uaccess. May fault and page; hold no lock. ---- */
+/* 0, or -EFAULT (nothing, or a part, was copied). */
+int copy_from_user(void *to, uint64_t from, size_t bytes) MUST_CHECK;
+int copy_to_user(uint64_t to, const void *from, size_t bytes) MUST_CHECK;
+int clear_user(uint64_t to, size_t bytes) MUST_CHECK;
+/* Length without the NUL, -EFAULT, or -ENAMETOOLONG if there is no NUL in `capacity` bytes. */
+int64_t string_from_user(char *to, uint64_t from, size_t capacity) MUST_CHECK;
+/* Copies between any two of user memory and the kernel window (file contents). */
+int copy_pageable(uint64_t to, uint64_t from, size_t bytes) MUST_CHECK;
+/* The reason of the last -EFAULT on this CPU that was not the program's fault: 0, or -EIO, -ENOMEM,
+ * -ENOSPC. A syscall that fails so does not return: the program is stopped with that reason. */
+int uaccess_failure(void);
+
+/* ---- time ---- */
+uint64_t clock_realtime_ns(void); /* since 1970 UTC */
+uint64_t clock_tsc_hz(void);
+/* Halts (doing pager work first) until `deadline_ns` of clock_ns() or a pending signal. */
+void clock_sleep_until(uint64_t deadline_ns);
+
+/* ---- machine ---- */
+const struct bootspec *boot_spec(void);
+void random_fill(void *to, size_t bytes); /* ChaCha20 seeded by the boot specification */
+uint64_t machine_ram_bytes(void);
+void user_fs_base_set(uint64_t base); /* FS.base of the running thread */
+uint64_t user_fs_base(void);
+/* Drops to ring 3; does not return. Starts with a clean FPU state. */
+NORETURN void user_enter(const struct user_regs *regs);
+struct gueststats *machine_stats(void);
+
+/* ---- the control channel: kernel/control.c. Falls back to the serial port without one. ---- */
+void control_output(int descriptor, const void *bytes, size_t length); /* all of it; may wait */
+/* Takes up to `capacity` bytes of stdin; -EAGAIN nothing there yet, 0 end of file. */
+int64_t control_input(void *to, size_t capacity);
+/* Waits until control_input() has something to say or a signal is pending. */
+void control_input_wait(void);
+void control_unknown_syscall(uint32_t number, const char *name);
+/* A signal that the agent sent to the program and nobody took yet; 0: none. Takes it. */
+int control_signal_take(void);
+bool control_signal_pending(void);
+/* Ends the machine: quiesces the pager, reports, powers off. */
+NORETURN void machine_exit(enum ctl_exit_kind kind, int code, const char *reason);
+
+/* ---- the root block device (read only), bytes at any offset. Waits. Errors: -EIO. ---- */
+bool rootdev_present(void);
+uint64_t rootdev_bytes(void);
+int rootdev_read(uint64_t offset, void *to, size_t bytes) MUST_CHECK;
+
+/* ---- doors up into linux/ ---- */
+/* Loads the program of the boot specification and enters it. Boot context, interrupts on. */
+NORETURN void linux_start(void);
+/* A syscall: number in orig_rax, arguments in rdi rsi rdx r10 r8 r9, result to rax. */
+void linux_syscall(struct user_regs *regs);
+/*
+ * An exception from ring 3 that the kernel did not resolve. vector as in the Intel SDM vol. 3,
+ * 6.3.1. For #PF (14) address is CR2 and failure the negative errno of mm_fault().
+ */
+void linux_exception(struct user_regs *regs, unsigned vector, uint64_t error_code, uint64_t address,
+                     int failure);
+/* Before any return to ring 3 with a signal pending. */
+void linux_signal(struct user_regs *regs);
+
+#endif

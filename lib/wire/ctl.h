@@ -1,0 +1,72 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Control channel between agent and unikernel, over port 0 of a virtio-console without multiport.
+ * A byte stream of records, little endian: magic u16 0xd105, type u16, length u32 (of the body),
+ * body. A record that breaks the rules below ends the channel: the agent stops the instance with
+ * that reason, the guest ignores the channel from then on. Neither side trusts the other.
+ *
+ * Freestanding codecs, no I/O.
+ */
+#ifndef DILOS_LIB_WIRE_CTL_H
+#define DILOS_LIB_WIRE_CTL_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "lib/base/compiler.h"
+
+#define CTL_MAGIC          0xd105u
+#define CTL_HEADER_BYTES   8u
+#define CTL_BODY_BYTES_MAX 65536u
+#define CTL_VERSION        1u
+
+enum ctl_type {
+    /* guest to agent */
+    CTL_HELLO = 1,   /* version u32, zero u32, guest-physical address of struct gueststats u64 */
+    CTL_LOG = 2,     /* level u8 (enum ctl_level), text */
+    CTL_OUTPUT = 3,  /* descriptor u8 (1 stdout, 2 stderr), bytes */
+    CTL_EXIT = 4,    /* kind u8 (enum ctl_exit_kind), zero u8, zero u16, code i32, reason text */
+    CTL_SYSCALL = 5, /* a syscall that answered ENOSYS for the first time: number u32, name text */
+    /* agent to guest */
+    CTL_SIGNAL = 64, /* signal number u32 (Linux), to the program */
+    CTL_INPUT = 65,  /* bytes of stdin; an empty body is the end of file */
+};
+
+enum ctl_level { CTL_LEVEL_ERROR = 0, CTL_LEVEL_WARNING = 1, CTL_LEVEL_INFO = 2 };
+
+enum ctl_exit_kind {
+    CTL_EXITED = 0,    /* code: exit status 0..255 */
+    CTL_SIGNALED = 1,  /* code: signal number; reason: e.g. "SIGSEGV at 0x0 (ip 0x401136)" */
+    CTL_FAR_LOST = 2,  /* a far read or write failed for good; reason names the page */
+    CTL_NO_MEMORY = 3, /* neither frame nor far memory left; reason says which */
+    CTL_REFUSED = 4,   /* the program can't be started; reason names cause and remedy */
+    CTL_PANIC = 5,     /* the kernel's own bug; reason holds message and backtrace */
+};
+
+struct ctl_header {
+    uint16_t type;
+    uint32_t length; /* of the body, <= CTL_BODY_BYTES_MAX */
+};
+
+/* Writes CTL_HEADER_BYTES. */
+void ctl_header_encode(const struct ctl_header *header, uint8_t *data);
+
+/*
+ * Reads CTL_HEADER_BYTES. Errors: -EPROTO bad magic or a type that does not exist, -EMSGSIZE
+ * length above the limit.
+ */
+int ctl_header_decode(const uint8_t *data, struct ctl_header *ret) MUST_CHECK;
+
+struct ctl_exit {
+    uint8_t kind; /* enum ctl_exit_kind */
+    int32_t code;
+    const char *reason; /* not NUL terminated */
+    uint32_t reason_length;
+};
+
+/* Body of CTL_EXIT. Encoding errors: -EMSGSIZE; decoding errors: -EPROTO. */
+int ctl_exit_encode(const struct ctl_exit *exit, void *data, size_t capacity,
+                    size_t *ret_length) MUST_CHECK;
+int ctl_exit_decode(const void *data, size_t length, struct ctl_exit *ret) MUST_CHECK;
+
+#endif
