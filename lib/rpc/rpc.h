@@ -1,0 +1,135 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Requests and replies over stream sockets: frames (lib/wire/frame.h) with protobuf bodies, on one
+ * libevent loop. Both sides of a connection may send requests. All functions and all callbacks run
+ * on the thread of the loop.
+ *
+ * Addresses are text: "unix:/path", or "host:port" ("[::1]:7000" for IPv6). There is no TLS yet:
+ * rpc_listen refuses anything that is neither a unix socket nor a loopback address, unless
+ * `insecure` says that the operator accepts that.
+ *
+ * Limits (lib/rpc/limits.h): frame size, connections, requests in flight per connection, bytes
+ * waiting to be sent, idle time before HELLO. Whoever breaks one, or sends what can't be parsed,
+ * loses the connection; the reason is logged once by the owner through `on_close`.
+ */
+#ifndef DILOS_LIB_RPC_RPC_H
+#define DILOS_LIB_RPC_RPC_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "lib/base/compiler.h"
+#include "proto/dilos.pb-c.h"
+
+struct event_base;
+struct rpc_connection;
+struct rpc_server;
+struct rpc_client;
+
+#define RPC_VERSION_MIN 1u
+#define RPC_VERSION_MAX 1u
+
+/* Who we are: goes into HELLO. Strings are copied. */
+struct rpc_identity {
+    Dilos__Role role;
+    const char *name;
+};
+
+/* Who the peer says that it is. Valid while the connection is. */
+struct rpc_peer {
+    Dilos__Role role;
+    const char *name;
+    const char *build;
+    uint64_t epoch; /* of a controller; else 0 */
+    uint32_t version;
+    const char *address;
+};
+
+/*
+ * A request that waits for its reply. The handler answers now or later with rpc_reply() or
+ * rpc_fail(), exactly once. If the connection closes first, answering does nothing (but is still
+ * owed, since it frees the request).
+ */
+struct rpc_request;
+
+const struct rpc_peer *rpc_request_peer(const struct rpc_request *request);
+/* NULL once the connection is closed. */
+struct rpc_connection *rpc_request_connection(const struct rpc_request *request);
+
+void rpc_reply(struct rpc_request *request, const ProtobufCMessage *body);
+void rpc_fail(struct rpc_request *request, Dilos__ErrorCode code, const char *message,
+              const char *remedy);
+
+/* One row of a table of the messages that this side accepts. */
+struct rpc_method {
+    uint16_t type;
+    const ProtobufCMessageDescriptor *body;
+    /* `message` is freed after the handler returns; copy what is kept. request is NULL for a
+     * notice. */
+    void (*handle)(void *context, struct rpc_connection *connection, struct rpc_request *request,
+                   const ProtobufCMessage *message);
+    /* Bit (1 << role) for each role that may call it. */
+    uint32_t roles;
+};
+
+struct rpc_callbacks {
+    const struct rpc_method *methods;
+    uint32_t method_count;
+    /* HELLO was exchanged: requests may be sent. */
+    void (*on_open)(void *context, struct rpc_connection *connection);
+    /* error 0: the peer closed in order; else negative errno, and text for a human. The connection
+     * is invalid when this returns; calls in flight have been failed before. */
+    void (*on_close)(void *context, struct rpc_connection *connection, int error,
+                     const char *reason);
+    void *context;
+};
+
+/* A completed call: exactly one of reply and error is not NULL. Both are freed afterwards. */
+typedef void rpc_done(void *context, const ProtobufCMessage *reply, const Dilos__Error *error);
+
+/*
+ * Sends a request; `done` is called exactly once: with the reply, with the peer's error, or with
+ * one made here (TIMEOUT; UNAVAILABLE when the connection closes; INTERNAL for a reply that can't
+ * be parsed). Never calls `done` before returning. timeout_ms 0: no limit. Errors (then `done` is
+ * not called): -ENOBUFS too many in flight, -EMSGSIZE, -ENOTCONN.
+ */
+int rpc_call(struct rpc_connection *connection, uint16_t type, const ProtobufCMessage *body,
+             const ProtobufCMessageDescriptor *reply_type, uint32_t timeout_ms, rpc_done *done,
+             void *context) MUST_CHECK;
+/* A request without a reply. Errors: as rpc_call. */
+int rpc_notify(struct rpc_connection *connection, uint16_t type,
+               const ProtobufCMessage *body) MUST_CHECK;
+
+const struct rpc_peer *rpc_connection_peer(const struct rpc_connection *connection);
+/* For the owner's own state of this connection. */
+void rpc_connection_set_data(struct rpc_connection *connection, void *data);
+void *rpc_connection_data(const struct rpc_connection *connection);
+/* Closes soon (on_close is called from the loop). */
+void rpc_connection_close(struct rpc_connection *connection, const char *reason);
+
+/* Shown in HelloReply from now on (controllers only). */
+void rpc_server_set_epoch(struct rpc_server *server, uint64_t epoch);
+
+/*
+ * Listens on `address`. A stale unix socket file (nobody answers) is replaced, a live one gives
+ * -EADDRINUSE. Errors: -EINVAL address, -EACCES not loopback without `insecure`, other errno of
+ * the system. ret_address (may be NULL) gets the address with the real port, to be freed.
+ */
+int rpc_listen(struct event_base *base, const char *address, bool insecure,
+               const struct rpc_identity *identity, const struct rpc_callbacks *callbacks,
+               struct rpc_server **ret, char **ret_address) MUST_CHECK;
+/* Closes its connections too. */
+struct rpc_server *rpc_server_close(struct rpc_server *server);
+
+/*
+ * Keeps a connection to `address`: connects, exchanges HELLO, and after a failure tries again with
+ * growing pauses (retry_ms_max; 0: never again, on_close tells). Errors: -EINVAL address.
+ */
+int rpc_client_open(struct event_base *base, const char *address, uint32_t retry_ms_max,
+                    const struct rpc_identity *identity, const struct rpc_callbacks *callbacks,
+                    struct rpc_client **ret) MUST_CHECK;
+/* The connection while it is open (after on_open), else NULL. */
+struct rpc_connection *rpc_client_connection(const struct rpc_client *client);
+struct rpc_client *rpc_client_close(struct rpc_client *client);
+
+#endif

@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Log lines of the daemons: one line each on stderr (or to the file of log_open), key=value:
+ *   2026-01-02T03:04:05.678Z level=info part=memnode event=registered name=mn1 epoch=3
+ * Only programs log; libraries and cores return errors. Thread safe.
+ */
+#ifndef DILOS_LIB_SYS_LOG_H
+#define DILOS_LIB_SYS_LOG_H
+
+#include "lib/base/compiler.h"
+
+enum log_level { LOG_LEVEL_ERROR, LOG_LEVEL_WARNING, LOG_LEVEL_INFO, LOG_LEVEL_DEBUG };
+
+/* `part` (static string) names the program. Lines above `level` are dropped. */
+void log_init(const char *part, enum log_level level);
+
+/* `format` holds the key=value pairs; values with spaces are the caller's to quote ("%s"). */
+void log_line(enum log_level level, const char *event, const char *format, ...) PRINTF_LIKE(3, 4);
+
+#define log_error(event, ...)   log_line(LOG_LEVEL_ERROR, event, __VA_ARGS__)
+#define log_warning(event, ...) log_line(LOG_LEVEL_WARNING, event, __VA_ARGS__)
+#define log_info(event, ...)    log_line(LOG_LEVEL_INFO, event, __VA_ARGS__)
+#define log_debug(event, ...)   log_line(LOG_LEVEL_DEBUG, event, __VA_ARGS__)
+
+#endif
