@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Settings of a daemon: a table of options, read from a file ("key = value", # comments) and then
- * from flags ("--key value", "--key=value"; flags win). The same table prints --help.
+ * from flags ("--key value", "--key=value"; flags win, a list from flags replaces the file's). The
+ * same table prints --help. In a file "#" at the start of a line or after a blank begins a comment.
  */
 #ifndef DILOS_LIB_SYS_CONFIG_H
 #define DILOS_LIB_SYS_CONFIG_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "lib/base/compiler.h"
@@ -19,7 +21,10 @@ enum config_kind {
     CONFIG_LIST,   /* struct config_list *; may be given several times */
 };
 
-#define CONFIG_LIST_MAX 64
+#define CONFIG_LIST_MAX       64
+#define CONFIG_OPTIONS_MAX    64
+#define CONFIG_FILE_BYTES_MAX (64 * 1024)
+
 struct config_list {
     const char *items[CONFIG_LIST_MAX];
     uint32_t count;
@@ -36,10 +41,10 @@ struct config_option {
 struct config {
     const char *program; /* "dilos-memnode" */
     const char *summary;
-    const char *examples; /* lines for the end of --help */
+    const char *examples; /* lines for the end of --help, or NULL */
     const struct config_option *options;
-    uint32_t option_count;
-    void *storage; /* private; NULL at first */
+    uint32_t option_count; /* up to CONFIG_OPTIONS_MAX */
+    void *storage;         /* private; NULL at first */
 };
 
 /*
@@ -48,6 +53,13 @@ struct config {
  * stderr that names file and line (or the flag), what is wrong and what is allowed.
  */
 int config_load(struct config *config, const char *default_path, int argc, char **argv) MUST_CHECK;
+/*
+ * Applies the settings in `text` (the contents of a file; NUL terminated, `bytes` long); `name` is
+ * for messages. Errors: -EINVAL with a message on stderr, -ENOMEM.
+ */
+int config_apply_text(struct config *config, const char *name, const char *text,
+                      size_t bytes) MUST_CHECK;
+/* Frees the texts that the options point to. */
 void config_fini(struct config *config);
 
 #endif

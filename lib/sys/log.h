@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Log lines of the daemons: one line each on stderr (or to the file of log_open), key=value:
+ * Log lines of the daemons: one line each on stderr, key=value:
  *   2026-01-02T03:04:05.678Z level=info part=memnode event=registered name=mn1 epoch=3
- * Only programs log; libraries and cores return errors. Thread safe.
+ * Only programs log; libraries and cores return errors. Thread safe after log_init. Control
+ * characters in values come out as "?"; a line is cut at 4 KiB.
  */
 #ifndef DILOS_LIB_SYS_LOG_H
 #define DILOS_LIB_SYS_LOG_H

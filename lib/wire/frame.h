@@ -33,8 +33,9 @@ struct frame_header {
 void frame_encode(const struct frame_header *header, uint8_t *data);
 
 /*
- * Reads FRAME_HEADER_BYTES. Errors: -EPROTO magic, type 0, unknown or contradicting flags, nonzero
- * padding; -EPROTONOSUPPORT another FRAME_VERSION; -EMSGSIZE length above the limit.
+ * Reads FRAME_HEADER_BYTES. Errors: -EPROTO magic, type 0, unknown or contradicting flags, a notice
+ * with a request id or another frame without one, nonzero padding; -EPROTONOSUPPORT
+ * another FRAME_VERSION; -EMSGSIZE length above the limit.
  */
 int frame_decode(const uint8_t *data, struct frame_header *ret) MUST_CHECK;
 
