@@ -65,7 +65,8 @@ struct fabric_grant {
 
 /*
  * Makes a granted slab usable on this peer; completes with `token` (the completion's status is
- * -EACCES for a wrong key or generation). *ret_slab names it in posts from then on.
+ * -EACCES for a wrong key or generation; it still has to be detached). *ret_slab names it in posts
+ * from then on. Errors: -EAGAIN poll first, -EINVAL slab_bytes 0, -ENOTCONN, -ENOMEM.
  */
 int fabric_attach(struct fabric_peer *peer, const struct fabric_grant *grant, uint64_t token,
                   uint32_t *ret_slab) MUST_CHECK;
@@ -75,7 +76,8 @@ void fabric_detach(struct fabric_peer *peer, uint32_t slab);
 /*
  * Reads or writes [offset, offset + sum of segments) of a slab. Segments stay untouched by the
  * caller until completion; the array itself may be reused at once. Errors: -EAGAIN (too many in
- * flight: poll first), -EINVAL (beyond the slab, too large), -ENOTCONN (the peer is dead).
+ * flight, or the attach has not completed: poll first), -EINVAL (beyond the slab, empty, too large,
+ * no such slab), -ENOTCONN (the peer is dead).
  */
 int fabric_read(struct fabric_peer *peer, uint32_t slab, uint64_t offset,
                 const struct iovec *segments, uint32_t segment_count, uint64_t token) MUST_CHECK;
@@ -93,7 +95,11 @@ uint32_t fabric_poll(struct fabric_peer *peer, struct fabric_done *ret, uint32_t
 /* False once the peer is dead: reconnecting is the caller's decision. */
 bool fabric_alive(const struct fabric_peer *peer);
 
-/* To sleep: epoll on this descriptor (level triggered) for these events, then fabric_poll. */
+/*
+ * To sleep: epoll on this descriptor (level triggered) for these events, then fabric_poll. Only
+ * after a fabric_poll that followed the last post and returned less than `max`: posts are sent by
+ * fabric_poll, and what has completed already does not wake.
+ */
 int fabric_poll_fd(const struct fabric_peer *peer);
 uint32_t fabric_poll_events(const struct fabric_peer *peer);
 
