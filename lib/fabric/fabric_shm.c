@@ -243,16 +243,16 @@ static void shm_detach(struct fabric_peer *peer, uint32_t slab)
 static void shm_poll(struct fabric_peer *peer, struct fabric_sink *sink)
 {
     struct shm_peer *shm = shm_of(peer);
-    bool found = shm->done_count != 0;
+    /* First, or a caller that takes few completions at a time would never hear of a revoke. */
+    if (shm->done_count == 0 || ++shm->busy_polls == BUSY_POLLS) {
+        shm->busy_polls = 0;
+        receive(shm, sink);
+        send_detaches(shm);
+    }
     while (shm->done_count != 0 && !fabric_sink_full(sink)) {
         fabric_sink_put(sink, shm->done[shm->done_head], 0);
         shm->done_head = (shm->done_head + 1) % DONE_MAX;
         shm->done_count--;
-    }
-    if (!found || ++shm->busy_polls == BUSY_POLLS) {
-        shm->busy_polls = 0;
-        receive(shm, sink);
-        send_detaches(shm);
     }
     if (peer->dead) {
         complete_dead(shm, sink);

@@ -1,0 +1,234 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "memnode/export_tcp.h"
+
+#include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "lib/base/check.h"
+#include "lib/fabric/address.h"
+#include "lib/sys/sys.h"
+#include "memnode/tcp_connection.h"
+#include "memnode/worker.h"
+
+#define BACKLOG     128
+#define ACCEPTS_MAX 64u /* in one go */
+#define NS_PER_MS   1000000ull
+
+struct export_tcp {
+    struct export_context context;
+    struct worker *worker;
+    struct worker_source listener;
+    int listen_fd;
+    bool paused; /* no descriptor left for accept: until the next tick */
+    struct list connections;
+    uint32_t connection_count;
+    char address[ADDRESS_TEXT_BYTES];
+    uint8_t discard[CONNECTION_DISCARD_BYTES];
+};
+
+static void accept_one(struct export_tcp *export, int fd)
+{
+    int one = 1;
+    struct connection *connection;
+    if (export->connection_count == EXPORT_CONNECTIONS_MAX ||
+        setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one)) != 0) {
+        export_count(&export->context.counters->closed_limit, 1);
+        (void)close(fd);
+        return;
+    }
+    if (connection_open(export->worker, &export->context, fd, export->discard, &connection) != 0) {
+        export_count(&export->context.counters->closed_limit, 1);
+        return;
+    }
+    list_append(&export->connections, &connection->node);
+    export->connection_count++;
+}
+
+static void listener_ready(struct worker_source *source, uint32_t events)
+{
+    struct export_tcp *export = container_of(source, struct export_tcp, listener);
+    (void)events;
+    for (unsigned i = 0; i < ACCEPTS_MAX; i++) {
+        int fd = accept4(export->listen_fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+        if (fd >= 0) {
+            accept_one(export, fd);
+            continue;
+        }
+        if (errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == ENOBUFS) {
+            export_count(&export->context.counters->closed_limit, 1);
+            worker_remove(export->worker, export->listen_fd);
+            export->paused = true;
+        }
+        return;
+    }
+}
+
+/* Frees what was closed, closes who didn't say hello, and listens again after a pause. */
+static void after_batch(void *context)
+{
+    struct export_tcp *export = context;
+    uint64_t now_ns = sys_monotonic_ns();
+    list_for_each_safe (node, &export->connections) {
+        struct connection *connection = list_entry(node, struct connection, node);
+        if (!connection->greeted &&
+            now_ns - connection->opened_ns > EXPORT_HELLO_TIMEOUT_MS * NS_PER_MS) {
+            connection_shut(connection, &export->context.counters->closed_hello);
+        }
+        if (connection->fd < 0) {
+            connection_free(connection);
+            export->connection_count--;
+        }
+    }
+    if (export->paused &&
+        worker_add(export->worker, export->listen_fd, EPOLLIN, &export->listener) == 0) {
+        export->paused = false;
+    }
+}
+
+static int listen_on(struct export_tcp *export, struct address *address)
+{
+    int one = 1;
+    int fd = socket(address->storage.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (fd < 0) {
+        return -errno;
+    }
+    export->listen_fd = fd;
+    address->length = sizeof(address->storage);
+    if (setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one)) != 0 ||
+        bind(fd, (const struct sockaddr *)&address->storage, address->length) != 0 ||
+        listen(fd, BACKLOG) != 0 ||
+        getsockname(fd, (struct sockaddr *)&address->storage, &address->length) != 0) {
+        return -errno;
+    }
+    address_format(address, export->address);
+    return 0;
+}
+
+static int check_address(const char *text, bool insecure, struct address *ret, char *ret_error)
+{
+    if (address_parse(text, ret) != 0) {
+        (void)snprintf(ret_error, EXPORT_ERROR_BYTES,
+                       "\"%.64s\" is not ADDRESS:PORT with a numeric address: change --listen-tcp",
+                       text);
+        return -EINVAL;
+    }
+    if (!insecure && !address_is_loopback(ret)) {
+        (void)snprintf(ret_error, EXPORT_ERROR_BYTES,
+                       "%.64s can be reached from other machines and there is no TLS yet: use "
+                       "127.0.0.1, or accept that with --insecure",
+                       text);
+        return -EACCES;
+    }
+    return 0;
+}
+
+static void start_listening(void *argument)
+{
+    struct export_tcp *export = argument;
+    export->paused = worker_add(export->worker, export->listen_fd, EPOLLIN, &export->listener) != 0;
+}
+
+int export_tcp_open(const struct export_context *context, const char *address_text, bool insecure,
+                    struct export_tcp **ret, char *ret_error)
+{
+    struct address address;
+    int error = check_address(address_text, insecure, &address, ret_error);
+    if (error != 0) {
+        return error;
+    }
+    struct export_tcp *export = calloc(1, sizeof(*export));
+    if (export == NULL) {
+        (void)snprintf(ret_error, EXPORT_ERROR_BYTES, "out of memory");
+        return -ENOMEM;
+    }
+    export->context = *context;
+    export->listener.ready = listener_ready;
+    export->listen_fd = -1;
+    list_init(&export->connections);
+    error = listen_on(export, &address);
+    if (error != 0) {
+        (void)snprintf(ret_error, EXPORT_ERROR_BYTES, "can't listen on %.64s: %s%s", address_text,
+                       strerror(-error),
+                       error == -EADDRINUSE ? ": stop who has it or change --listen-tcp" : "");
+        goto err_export;
+    }
+    const struct worker_callbacks callbacks = {.after_batch = after_batch, .context = export};
+    error = worker_open("export-tcp", &callbacks, &export->worker);
+    if (error != 0) {
+        (void)snprintf(ret_error, EXPORT_ERROR_BYTES, "can't start a thread: %s", strerror(-error));
+        goto err_export;
+    }
+    worker_call(export->worker, start_listening, export);
+    *ret = export;
+    return 0;
+
+err_export:
+    if (export->listen_fd >= 0) {
+        (void)close(export->listen_fd);
+    }
+    free(export);
+    return error;
+}
+
+static void stop(void *argument)
+{
+    struct export_tcp *export = argument;
+    list_for_each (node, &export->connections) {
+        connection_shut(list_entry(node, struct connection, node), NULL);
+    }
+    if (!export->paused) {
+        worker_remove(export->worker, export->listen_fd);
+    }
+    /* Or after_batch would listen again. */
+    export->paused = false;
+}
+
+struct export_tcp *export_tcp_close(struct export_tcp *export)
+{
+    if (export == NULL) {
+        return NULL;
+    }
+    worker_call(export->worker, stop, export);
+    export->worker = worker_close(export->worker);
+    list_for_each_safe (node, &export->connections) {
+        connection_free(list_entry(node, struct connection, node));
+    }
+    (void)close(export->listen_fd);
+    free(export);
+    return NULL;
+}
+
+const char *export_tcp_address(const struct export_tcp *export)
+{
+    return export->address;
+}
+
+struct revoke {
+    struct export_tcp *export;
+    const uint32_t *slabs;
+    uint32_t count;
+};
+
+static void revoke_all(void *argument)
+{
+    const struct revoke *revoke = argument;
+    list_for_each (node, &revoke->export->connections) {
+        struct connection *connection = list_entry(node, struct connection, node);
+        for (uint32_t i = 0; i < revoke->count && connection->fd >= 0; i++) {
+            connection_revoke(connection, revoke->slabs[i]);
+        }
+    }
+}
+
+void export_tcp_revoke(struct export_tcp *export, const uint32_t *slabs, uint32_t count)
+{
+    struct revoke argument = {.export = export, .slabs = slabs, .count = count};
+    worker_call(export->worker, revoke_all, &argument);
+}

@@ -1,0 +1,181 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "memnode/worker.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include "lib/base/check.h"
+
+#define BATCH_MAX 64
+
+struct worker {
+    const char *name;
+    struct worker_callbacks callbacks;
+    pthread_t thread;
+    int epoll_fd;
+    int wake_fd;
+    /* One call at a time; the caller waits. */
+    pthread_mutex_t call_mutex;
+    pthread_mutex_t mutex; /* guards what follows */
+    pthread_cond_t changed;
+    void (*function)(void *argument); /* NULL: none waits */
+    void *argument;
+    bool stop;
+};
+
+static void run_call(struct worker *worker)
+{
+    uint64_t count;
+    (void)!read(worker->wake_fd, &count, sizeof(count));
+    CHECK(pthread_mutex_lock(&worker->mutex) == 0);
+    void (*function)(void *argument) = worker->function;
+    void *argument = worker->argument;
+    CHECK(pthread_mutex_unlock(&worker->mutex) == 0);
+    if (function == NULL) {
+        return;
+    }
+    function(argument);
+    CHECK(pthread_mutex_lock(&worker->mutex) == 0);
+    worker->function = NULL;
+    CHECK(pthread_cond_broadcast(&worker->changed) == 0);
+    CHECK(pthread_mutex_unlock(&worker->mutex) == 0);
+}
+
+static bool stopping(struct worker *worker)
+{
+    CHECK(pthread_mutex_lock(&worker->mutex) == 0);
+    bool stop = worker->stop;
+    CHECK(pthread_mutex_unlock(&worker->mutex) == 0);
+    return stop;
+}
+
+static void *run(void *argument)
+{
+    struct worker *worker = argument;
+    (void)pthread_setname_np(pthread_self(), worker->name);
+    while (!stopping(worker)) {
+        struct epoll_event events[BATCH_MAX];
+        int count = epoll_wait(worker->epoll_fd, events, BATCH_MAX, (int)WORKER_TICK_MS);
+        for (int i = 0; i < count; i++) {
+            struct worker_source *source = events[i].data.ptr;
+            if (source == NULL) {
+                run_call(worker);
+            } else {
+                source->ready(source, events[i].events);
+            }
+        }
+        worker->callbacks.after_batch(worker->callbacks.context);
+    }
+    return NULL;
+}
+
+/* Signals belong to the main thread. */
+static int start(struct worker *worker)
+{
+    sigset_t all;
+    sigset_t old;
+    (void)sigfillset(&all);
+    CHECK(pthread_sigmask(SIG_SETMASK, &all, &old) == 0);
+    int error = -pthread_create(&worker->thread, NULL, run, worker);
+    CHECK(pthread_sigmask(SIG_SETMASK, &old, NULL) == 0);
+    return error;
+}
+
+static void release(struct worker *worker)
+{
+    if (worker->epoll_fd >= 0) {
+        (void)close(worker->epoll_fd);
+    }
+    if (worker->wake_fd >= 0) {
+        (void)close(worker->wake_fd);
+    }
+    CHECK(pthread_cond_destroy(&worker->changed) == 0);
+    CHECK(pthread_mutex_destroy(&worker->mutex) == 0);
+    CHECK(pthread_mutex_destroy(&worker->call_mutex) == 0);
+    free(worker);
+}
+
+int worker_open(const char *name, const struct worker_callbacks *callbacks, struct worker **ret)
+{
+    struct worker *worker = calloc(1, sizeof(*worker));
+    if (worker == NULL) {
+        return -ENOMEM;
+    }
+    worker->name = name;
+    worker->callbacks = *callbacks;
+    CHECK(pthread_mutex_init(&worker->call_mutex, NULL) == 0);
+    CHECK(pthread_mutex_init(&worker->mutex, NULL) == 0);
+    CHECK(pthread_cond_init(&worker->changed, NULL) == 0);
+    worker->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+    worker->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    int error = worker->epoll_fd < 0 || worker->wake_fd < 0 ? -EMFILE : 0;
+    if (error == 0) {
+        error = worker_add(worker, worker->wake_fd, EPOLLIN, NULL);
+    }
+    if (error == 0) {
+        error = start(worker);
+    }
+    if (error != 0) {
+        release(worker);
+        return error;
+    }
+    *ret = worker;
+    return 0;
+}
+
+static void wake(struct worker *worker)
+{
+    const uint64_t one = 1;
+    CHECK(write(worker->wake_fd, &one, sizeof(one)) == (ssize_t)sizeof(one));
+}
+
+struct worker *worker_close(struct worker *worker)
+{
+    if (worker == NULL) {
+        return NULL;
+    }
+    CHECK(pthread_mutex_lock(&worker->mutex) == 0);
+    worker->stop = true;
+    CHECK(pthread_mutex_unlock(&worker->mutex) == 0);
+    wake(worker);
+    CHECK(pthread_join(worker->thread, NULL) == 0);
+    release(worker);
+    return NULL;
+}
+
+void worker_call(struct worker *worker, void (*function)(void *argument), void *argument)
+{
+    CHECK(pthread_mutex_lock(&worker->call_mutex) == 0);
+    CHECK(pthread_mutex_lock(&worker->mutex) == 0);
+    worker->function = function;
+    worker->argument = argument;
+    wake(worker);
+    while (worker->function != NULL) {
+        CHECK(pthread_cond_wait(&worker->changed, &worker->mutex) == 0);
+    }
+    CHECK(pthread_mutex_unlock(&worker->mutex) == 0);
+    CHECK(pthread_mutex_unlock(&worker->call_mutex) == 0);
+}
+
+int worker_add(struct worker *worker, int fd, uint32_t events, struct worker_source *source)
+{
+    struct epoll_event event = {.events = events, .data.ptr = source};
+    return epoll_ctl(worker->epoll_fd, EPOLL_CTL_ADD, fd, &event) == 0 ? 0 : -errno;
+}
+
+int worker_modify(struct worker *worker, int fd, uint32_t events, struct worker_source *source)
+{
+    struct epoll_event event = {.events = events, .data.ptr = source};
+    return epoll_ctl(worker->epoll_fd, EPOLL_CTL_MOD, fd, &event) == 0 ? 0 : -errno;
+}
+
+void worker_remove(struct worker *worker, int fd)
+{
+    (void)epoll_ctl(worker->epoll_fd, EPOLL_CTL_DEL, fd, NULL);
+}
