@@ -56,6 +56,7 @@ const struct rpc_peer *rpc_request_peer(const struct rpc_request *request);
 /* NULL once the connection is closed. */
 struct rpc_connection *rpc_request_connection(const struct rpc_request *request);
 
+/* body NULL: empty. A body that breaks a limit is our bug: the peer gets Error INTERNAL. */
 void rpc_reply(struct rpc_request *request, const ProtobufCMessage *body);
 void rpc_fail(struct rpc_request *request, Dilos__ErrorCode code, const char *message,
               const char *remedy);
@@ -72,16 +73,28 @@ struct rpc_method {
     uint32_t roles;
 };
 
+/* `methods` must outlive the server or client; the rest is copied. */
 struct rpc_callbacks {
     const struct rpc_method *methods;
     uint32_t method_count;
     /* HELLO was exchanged: requests may be sent. */
     void (*on_open)(void *context, struct rpc_connection *connection);
-    /* error 0: the peer closed in order; else negative errno, and text for a human. The connection
-     * is invalid when this returns; calls in flight have been failed before. */
+    /* error 0: the peer closed in order; -ECANCELED: this side did; else negative errno; and text
+     * for a human. The connection is invalid when this returns; calls in flight have been failed
+     * before. May come without on_open: a failed attempt of a client, a peer that never said
+     * HELLO. */
     void (*on_close)(void *context, struct rpc_connection *connection, int error,
                      const char *reason);
     void *context;
+};
+
+/* What was refused or dropped, for metrics. */
+struct rpc_counters {
+    uint64_t connections_refused; /* above the limit of connections */
+    uint64_t connections_broken;  /* closed because the peer broke the protocol or a limit */
+    uint64_t requests_refused;    /* unknown, not for this role, or too many */
+    uint64_t notices_dropped;     /* unknown */
+    uint64_t replies_late;        /* came after their call had timed out */
 };
 
 /* A completed call: exactly one of reply and error is not NULL. Both are freed afterwards. */
@@ -110,26 +123,34 @@ void rpc_connection_close(struct rpc_connection *connection, const char *reason)
 /* Shown in HelloReply from now on (controllers only). */
 void rpc_server_set_epoch(struct rpc_server *server, uint64_t epoch);
 
+void rpc_server_counters(const struct rpc_server *server, struct rpc_counters *ret);
+
 /*
  * Listens on `address`. A stale unix socket file (nobody answers) is replaced, a live one gives
  * -EADDRINUSE. Errors: -EINVAL address, -EACCES not loopback without `insecure`, other errno of
  * the system. ret_address (may be NULL) gets the address with the real port, to be freed.
+ * A unix socket has mode 0600. SIGPIPE is ignored from now on in the whole process.
  */
 int rpc_listen(struct event_base *base, const char *address, bool insecure,
                const struct rpc_identity *identity, const struct rpc_callbacks *callbacks,
                struct rpc_server **ret, char **ret_address) MUST_CHECK;
-/* Closes its connections too. */
+/* Closes its connections too: on_close (-ECANCELED) has come for each when this returns. */
 struct rpc_server *rpc_server_close(struct rpc_server *server);
 
 /*
  * Keeps a connection to `address`: connects, exchanges HELLO, and after a failure tries again with
- * growing pauses (retry_ms_max; 0: never again, on_close tells). Errors: -EINVAL address.
+ * growing pauses (up to retry_ms_max, jittered; 0: never again, on_close tells). on_close comes for
+ * each attempt that failed. A host name (not a number) is resolved on the loop's thread: give
+ * numbers where that may not block. SIGPIPE is ignored from now on in the whole process.
+ * Errors: -EINVAL address, -ENOMEM.
  */
 int rpc_client_open(struct event_base *base, const char *address, uint32_t retry_ms_max,
                     const struct rpc_identity *identity, const struct rpc_callbacks *callbacks,
                     struct rpc_client **ret) MUST_CHECK;
 /* The connection while it is open (after on_open), else NULL. */
 struct rpc_connection *rpc_client_connection(const struct rpc_client *client);
+/* on_close (-ECANCELED) has come when this returns, if there was a connection. */
 struct rpc_client *rpc_client_close(struct rpc_client *client);
+void rpc_client_counters(const struct rpc_client *client, struct rpc_counters *ret);
 
 #endif
