@@ -1,0 +1,223 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* inspect NAME: all that is known of one instance, with live figures while it runs. */
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cli/args.h"
+#include "cli/cli.h"
+#include "cli/follow.h"
+#include "cli/histogram.h"
+#include "cli/print.h"
+#include "cli/session.h"
+#include "cli/words.h"
+#include "lib/base/check.h"
+#include "lib/sys/sys.h"
+
+#define FAULT_HISTOGRAM  "fault_remote_ns"
+#define DEVICE_HISTOGRAM "device_read_ns"
+
+static uint64_t counter(const Dilos__InstanceLive *live, const char *name)
+{
+    for (size_t i = 0; i < live->n_counters; i++) {
+        if (strcmp(live->counters[i]->name, name) == 0) {
+            return live->counters[i]->value;
+        }
+    }
+    return 0;
+}
+
+static const char *page_size_text(const Dilos__InstanceLive *live, const char *name)
+{
+    return print_size(counter(live, name) * PAGE_BYTES);
+}
+
+static void print_memory(const Dilos__InstanceLive *live)
+{
+    print_line("Local now", "%s of frames, %s free, %s kernel; %s of the program in them",
+               page_size_text(live, "frames_total"), page_size_text(live, "frames_free"),
+               page_size_text(live, "frames_kernel"), page_size_text(live, "pages_local"));
+    print_line("Far now", "%s of the program are in far memory only",
+               page_size_text(live, "pages_remote"));
+    print_line("Faults",
+               "%" PRIu64 " far, %" PRIu64 " zero, %" PRIu64 " file, %" PRIu64 " copied, %" PRIu64
+               " waited, %" PRIu64 " failed",
+               counter(live, "faults_remote"), counter(live, "faults_zero"),
+               counter(live, "faults_file"), counter(live, "faults_cow"),
+               counter(live, "faults_wait"), counter(live, "faults_failed"));
+    print_line("Moved",
+               "%" PRIu64 " pages read (%s), %" PRIu64 " written (%s), %" PRIu64
+               " discarded, %" PRIu64 " errors",
+               counter(live, "far_pages_read"), page_size_text(live, "far_pages_read"),
+               counter(live, "far_pages_written"), page_size_text(live, "far_pages_written"),
+               counter(live, "far_pages_discarded"), counter(live, "far_errors"));
+    print_line("Reclaim",
+               "%" PRIu64 " scanned, %" PRIu64 " clean and %" PRIu64 " file pages dropped, %" PRIu64
+               " by a fault itself",
+               counter(live, "reclaim_scanned"), counter(live, "reclaim_evicted_clean"),
+               counter(live, "reclaim_evicted_file"), counter(live, "reclaim_direct"));
+    if (counter(live, "prefetch_issued") > 0) {
+        print_line("Prefetch",
+                   "%" PRIu64 " issued, %" PRIu64 " used, %" PRIu64 " late, %" PRIu64 " wasted",
+                   counter(live, "prefetch_issued"), counter(live, "prefetch_used"),
+                   counter(live, "prefetch_late"), counter(live, "prefetch_wasted"));
+    }
+}
+
+static void print_latency(const char *label, const char *prefix, const Dilos__InstanceLive *live)
+{
+    struct histogram h;
+    histogram_collect(&h, prefix, live->counters, live->n_counters);
+    if (h.count == 0) {
+        return;
+    }
+    char median[WORDS_TIME_BYTES], p99[WORDS_TIME_BYTES], p999[WORDS_TIME_BYTES];
+    print_line(label, "half within %s, 99 %% within %s, 99.9 %% within %s (%" PRIu64 " reads)",
+               words_latency(histogram_percentile_ns(&h, 500), median),
+               words_latency(histogram_percentile_ns(&h, 990), p99),
+               words_latency(histogram_percentile_ns(&h, 999), p999), h.count);
+}
+
+static void print_fabrics(const Dilos__InstanceLive *live)
+{
+    for (size_t i = 0; i < live->n_fabrics; i++) {
+        const Dilos__FabricUse *use = live->fabrics[i];
+        print_line(i == 0 ? "Memory nodes" : "",
+                   "%s over %s: %" PRIu32 " slabs, %s read, %s written%s%s%s", use->node,
+                   use->fabric, use->slabs, print_size(use->bytes_read),
+                   print_size(use->bytes_written), use->fallback_reason[0] == '\0' ? "" : " (",
+                   use->fallback_reason, use->fallback_reason[0] == '\0' ? "" : ")");
+    }
+}
+
+static void print_syscalls(const Dilos__InstanceLive *live)
+{
+    print_line("System calls", "%" PRIu64 ", %" PRIu64 " of them answered ENOSYS",
+               counter(live, "syscalls"), counter(live, "syscalls_unknown"));
+    for (size_t i = 0; i < live->n_unknown_syscalls; i++) {
+        print_line(i == 0 ? "Unknown" : "", "%s", live->unknown_syscalls[i]);
+    }
+}
+
+static void print_live_text(const Dilos__InstanceInfo *info)
+{
+    const Dilos__InstanceLive *live = info->live;
+    if (live == NULL) {
+        if (info->live_error[0] != '\0') {
+            print_line("Live figures", "none: %s", info->live_error);
+        }
+        return;
+    }
+    print_memory(live);
+    print_latency("Far fault", FAULT_HISTOGRAM, live);
+    print_latency("Device read", DEVICE_HISTOGRAM, live);
+    print_fabrics(live);
+    print_syscalls(live);
+    print_health_lines("", live->health, live->n_health);
+}
+
+static void print_spec_text(const Dilos__InstanceSpec *spec)
+{
+    char command[1024];
+    print_line("Program", "%s",
+               words_command(spec->arguments, spec->n_arguments, command, sizeof(command)));
+    print_line("Local memory", "%s", print_size(spec->local_bytes));
+    print_line("Far memory", "%s at most", print_size(spec->far_bytes));
+    if (spec->image[0] != '\0') {
+        print_line("Image", "%s", spec->image);
+    }
+    for (size_t i = 0; i < spec->n_files; i++) {
+        print_line(i == 0 ? "Files" : "", "%s at %s", spec->files[i]->host_path,
+                   spec->files[i]->guest_path);
+    }
+}
+
+static void print_state_text(const Dilos__InstanceInfo *info)
+{
+    char outcome[1024], duration[WORDS_TIME_BYTES], created[WORDS_TIME_BYTES];
+    uint64_t end_ns = follow_has_ended(info) ? info->ended_ns : sys_realtime_ns();
+    print_outcome(info, outcome, sizeof(outcome));
+    print_line("State", "%s%s%s", words_instance_state(info->state), outcome[0] == '\0' ? "" : ": ",
+               outcome);
+    print_line("Agent", "%s", info->agent[0] == '\0' ? "none yet" : info->agent);
+    print_line("Created", "%s", words_time(info->created_ns, created));
+    if (info->started_ns != 0 && end_ns >= info->started_ns) {
+        print_line(follow_has_ended(info) ? "Ran for" : "Runs for", "%s",
+                   words_duration((end_ns - info->started_ns) / 1000000u, duration));
+    }
+}
+
+static void print_text(const Dilos__InstanceInfo *info)
+{
+    print_line("Name", "%s (id %s)", info->name, info->instance_id);
+    print_state_text(info);
+    if (info->spec != NULL) {
+        print_spec_text(info->spec);
+    }
+    print_line("Slabs held", "%" PRIu32, info->slabs_held);
+    print_live_text(info);
+    if (info->n_extents > 0) {
+        printf("\n");
+        print_extent_table(info->extents, info->n_extents);
+    }
+}
+
+/* The percentiles beside the figures that they are made of: scripts need not know the buckets. */
+static void print_latency_json(struct json *j, const char *key, const char *prefix,
+                               const Dilos__InstanceLive *live)
+{
+    struct histogram h;
+    histogram_collect(&h, prefix, live->counters, live->n_counters);
+    json_object(j, key);
+    json_u64(j, "count", h.count);
+    json_u64(j, "p50_ns", histogram_percentile_ns(&h, 500));
+    json_u64(j, "p99_ns", histogram_percentile_ns(&h, 990));
+    json_u64(j, "p999_ns", histogram_percentile_ns(&h, 999));
+    json_object_end(j);
+}
+
+static void print_json(const Dilos__InstanceInfo *info)
+{
+    struct json j;
+    json_init(&j, stdout, false);
+    json_object(&j, NULL);
+    print_instance(&j, "instance", info, true);
+    if (info->live != NULL) {
+        json_object(&j, "latency");
+        print_latency_json(&j, "fault_remote", FAULT_HISTOGRAM, info->live);
+        print_latency_json(&j, "device_read", DEVICE_HISTOGRAM, info->live);
+        json_object_end(&j);
+    }
+    json_object_end(&j);
+    json_fini(&j);
+}
+
+int cmd_inspect(struct cli *cli)
+{
+    struct args_rest rest;
+    int exit_code;
+    if (!args_parse(cli, NULL, 0, &rest, &exit_code)) {
+        return exit_code;
+    }
+    struct session *s;
+    exit_code = session_open(cli, &s);
+    if (exit_code != EXIT_DONE) {
+        return exit_code;
+    }
+    Dilos__NameRef request = DILOS__NAME_REF__INIT;
+    request.name = rest.items[0];
+    Dilos__InstanceInfo *info;
+    exit_code = session_call(s, DILOS__MESSAGE_TYPE__MESSAGE_INSTANCE_INSPECT, &request.base,
+                             &dilos__instance_info__descriptor, SESSION_TIMEOUT_MS, &info);
+    session_close(s);
+    if (exit_code == EXIT_DONE) {
+        if (cli->output == CLI_OUTPUT_JSON) {
+            print_json(info);
+        } else {
+            print_text(info);
+        }
+        dilos__instance_info__free_unpacked(info, NULL);
+    }
+    return exit_code;
+}
