@@ -1,0 +1,68 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "computenode/unikernel/far/page.h"
+
+#include "computenode/unikernel/far/internal.h"
+#include "lib/base/check.h"
+#include "lib/base/state.h"
+
+static const uint32_t page_moves[] = {
+    /* ALIAS: a shared mapping of a tmpfs page. FETCHING never: an empty page has no far page. */
+    [PAGE_EMPTY] = STATE_TO(PAGE_CLEAN) | STATE_TO(PAGE_DIRTY) | STATE_TO(PAGE_ALIAS),
+    /* EMPTY: unmapped or given up. REMOTE: its rights change. */
+    [PAGE_REMOTE] = STATE_TO(PAGE_FETCHING) | STATE_TO(PAGE_EMPTY) | STATE_TO(PAGE_REMOTE),
+    /* REMOTE: the read failed. */
+    [PAGE_FETCHING] = STATE_TO(PAGE_CLEAN) | STATE_TO(PAGE_DIRTY) | STATE_TO(PAGE_REMOTE),
+    /* REMOTE: evicted, the far page is good. EMPTY: evicted without a far page, or unmapped. */
+    [PAGE_CLEAN] = STATE_TO(PAGE_CLEAN) | STATE_TO(PAGE_DIRTY) | STATE_TO(PAGE_REMOTE) |
+                   STATE_TO(PAGE_EMPTY),
+    /* Never to REMOTE: what is nowhere else is never dropped. */
+    [PAGE_DIRTY] = STATE_TO(PAGE_DIRTY) | STATE_TO(PAGE_WRITING) | STATE_TO(PAGE_EMPTY),
+    /* DIRTY: the write failed, or the page was stored to meanwhile. */
+    [PAGE_WRITING] = STATE_TO(PAGE_WRITING) | STATE_TO(PAGE_CLEAN) | STATE_TO(PAGE_DIRTY),
+    [PAGE_ALIAS] = STATE_TO(PAGE_ALIAS) | STATE_TO(PAGE_EMPTY),
+};
+
+bool page_may_move(enum page_state from, enum page_state to)
+{
+    return state_may_move(page_moves, from, to);
+}
+
+static void count_state(enum page_state state, uint64_t delta)
+{
+    if (state == PAGE_REMOTE || state == PAGE_FETCHING) {
+        stat_add(&pager.stats->pages_remote, delta);
+    } else if (state != PAGE_EMPTY) {
+        stat_add(&pager.stats->pages_local, delta);
+    }
+}
+
+bool page_move(pte_t *pte, uint64_t *old, uint64_t next)
+{
+    enum page_state from = pte_state(*old);
+    enum page_state to = pte_state(next);
+    CHECK(page_may_move(from, to));
+    if (!atomic_compare_exchange_strong_explicit(pte, old, next, memory_order_acq_rel,
+                                                 memory_order_acquire)) {
+        return false;
+    }
+    if (from != to) {
+        count_state(from, (uint64_t)-1);
+        count_state(to, 1);
+    }
+    return true;
+}
+
+uint64_t rights_of(uint64_t va, unsigned protection)
+{
+    if (va_is_window(va)) {
+        return PTE_W | PTE_NX;
+    }
+    uint64_t rights = (protection & MM_EXEC) != 0 ? 0 : PTE_NX;
+    if ((protection & (MM_READ | MM_WRITE | MM_EXEC)) != 0) {
+        rights |= PTE_U;
+    }
+    if ((protection & MM_WRITE) != 0) {
+        rights |= PTE_W;
+    }
+    return rights;
+}
