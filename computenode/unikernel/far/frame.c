@@ -228,8 +228,7 @@ void frame_unpin(struct frame *frame)
 
 int frame_alloc_kernel(phys_addr_t *ret)
 {
-    if (pager.free_count <= pager.reserve_count &&
-        reclaim_direct(pager.reserve_count + 1) < 0) {
+    if (pager.free_count <= pager.reserve_count && reclaim_direct(pager.reserve_count + 1) < 0) {
         return -ENOMEM;
     }
     return frame_alloc_table(ret);

@@ -27,6 +27,12 @@ struct mm;
 #define MM_KERNEL_WINDOW       0xffffc00000000000ull /* pageable kernel memory (tmpfs) */
 #define MM_KERNEL_WINDOW_BYTES (16 * TIB)
 
+/* The stack is at the very top; mappings grow down from below it, with a gap that faults between.
+ */
+#define MM_STACK_BYTES (8 * MIB)
+#define MM_STACK_START (MM_USER_END - MM_STACK_BYTES)
+#define MM_MAP_TOP     (MM_STACK_START - 64 * KIB)
+
 enum mm_protection { MM_READ = 1, MM_WRITE = 2, MM_EXEC = 4 };
 
 enum mm_map_flags {
@@ -36,6 +42,7 @@ enum mm_map_flags {
     MM_STACK = 8,     /* shown as [stack] */
     MM_HEAP = 16,     /* shown as [heap] */
     MM_POPULATE = 32,
+    MM_NORESERVE = 64, /* not refused for its size */
 };
 
 /*
@@ -82,7 +89,11 @@ int mm_unmap(struct mm *mm, uint64_t va, uint64_t length) MUST_CHECK;
 /* Errors: -EINVAL, -ENOMEM a hole in the range, -EACCES. */
 int mm_protect(struct mm *mm, uint64_t va, uint64_t length, unsigned protection) MUST_CHECK;
 
-/* mremap(2): may_move, or fixed at new_va if not 0. Errors: -EINVAL, -ENOMEM, -EFAULT. */
+/*
+ * mremap(2): may_move, or fixed at new_va if not 0. Pages that are remote are read in and moved.
+ * Errors: -EINVAL, -ENOMEM, -EFAULT: nothing has changed. -EIO, -ENOSPC: a page could not be moved;
+ * both mappings exist, each page is in one of them, and the program is to be stopped.
+ */
 int mm_remap(struct mm *mm, uint64_t va, uint64_t old_length, uint64_t new_length, bool may_move,
              uint64_t new_va, uint64_t *ret_va) MUST_CHECK;
 
@@ -142,7 +153,9 @@ int mm_fault(struct mm *mm, uint64_t va, enum mm_access access, bool from_user);
 
 /*
  * Faults in and pins the pages of a range so that a device may read or write their frames;
- * fills `ret` with up to `max` pieces and the number of bytes they cover.
+ * fills `ret` with up to `max` pieces and the number of bytes they cover, which may be fewer than
+ * asked for (max pieces are full, half of all frames are pinned, a page can't be had).
+ * Errors: those of mm_fault(), if not even the first page could be pinned.
  */
 struct mm_piece {
     uint64_t pa;
@@ -156,6 +169,8 @@ void mm_unpin(struct mm *mm, const struct mm_piece *pieces, uint32_t count);
  * Pageable kernel memory (file contents of tmpfs): page_count pages of zeros at a fixed address;
  * they take no frame until touched. The kernel may touch them anywhere that it may touch user
  * memory. Errors: -ENOMEM.
+ * A page that is freed while a shared mapping or a device still uses its frame leaves the frame to
+ * them; a page that is discarded meanwhile is zeroed where it is.
  */
 int kwin_alloc(uint64_t page_count, uint64_t *ret_va) MUST_CHECK;
 void kwin_free(uint64_t va, uint64_t page_count);

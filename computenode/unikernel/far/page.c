@@ -13,8 +13,8 @@ static const uint32_t page_moves[] = {
     /* REMOTE: the read failed. */
     [PAGE_FETCHING] = STATE_TO(PAGE_CLEAN) | STATE_TO(PAGE_DIRTY) | STATE_TO(PAGE_REMOTE),
     /* REMOTE: evicted, the far page is good. EMPTY: evicted without a far page, or unmapped. */
-    [PAGE_CLEAN] = STATE_TO(PAGE_CLEAN) | STATE_TO(PAGE_DIRTY) | STATE_TO(PAGE_REMOTE) |
-                   STATE_TO(PAGE_EMPTY),
+    [PAGE_CLEAN] =
+        STATE_TO(PAGE_CLEAN) | STATE_TO(PAGE_DIRTY) | STATE_TO(PAGE_REMOTE) | STATE_TO(PAGE_EMPTY),
     /* Never to REMOTE: what is nowhere else is never dropped. */
     [PAGE_DIRTY] = STATE_TO(PAGE_DIRTY) | STATE_TO(PAGE_WRITING) | STATE_TO(PAGE_EMPTY),
     /* DIRTY: the write failed, or the page was stored to meanwhile. */

@@ -167,8 +167,7 @@ void pt_trim(uint64_t start, uint64_t end, uint64_t hole_start, uint64_t hole_en
     }
     tlb_flush_all();
     stat_add(&pager.stats->tlb_flush_all, 1);
-    list_for_each_safe(node, &t.doomed)
-    {
+    list_for_each_safe (node, &t.doomed) {
         struct frame *f = list_entry(node, struct frame, link);
         list_remove(node);
         frame_free_kernel(frame_address(f));

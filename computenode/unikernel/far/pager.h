@@ -15,9 +15,17 @@ struct pager_config {
     uint64_t far_bytes;      /* far memory that may be held */
     uint64_t slab_bytes;
     struct gueststats *stats; /* zeroed; kept up to date from now on */
+    const char *prefetch;     /* name of the prefetcher, not NUL terminated */
+    uint32_t prefetch_length; /* 0: none */
 };
 
-/* Once, after frames_init(). */
+/* Is there a prefetcher of this name? */
+bool pager_prefetcher_exists(const char *name, uint32_t length);
+
+/*
+ * Once, after frames_init(). A prefetcher that does not exist counts as none; a far device that is
+ * smaller than 2^48 bytes is refused (klog) and counts as no far memory.
+ */
 void pager_init(const struct pager_config *config);
 
 /*
@@ -28,5 +36,11 @@ bool pager_idle(void);
 
 /* Completes all writes in flight; called before the machine stops. */
 void pager_quiesce(void);
+
+/*
+ * Looks at every frame and every entry and CHECKs the rules of page.h. Slow; for tests. Not in
+ * fault context.
+ */
+void pager_verify(void);
 
 #endif

@@ -1,0 +1,186 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* mm_fault(): what is done about a page that isn't there. */
+#include <errno.h>
+
+#include "computenode/unikernel/far/fetch.h"
+#include "computenode/unikernel/far/frame_table.h"
+#include "computenode/unikernel/far/internal.h"
+#include "computenode/unikernel/far/page_table.h"
+#include "computenode/unikernel/far/reclaim.h"
+#include "computenode/unikernel/far/space.h"
+#include "lib/base/check.h"
+
+/* Times that a page of the kernel window is faulted in before it stays long enough to be pinned. */
+#define ALIAS_ATTEMPTS_MAX 4
+
+static bool rights_allow(uint64_t va, uint64_t entry, enum mm_access access)
+{
+    if (!rights_accessible(va, entry)) {
+        return false;
+    }
+    switch (access) {
+    case MM_ACCESS_WRITE:
+        return (entry & PTE_W) != 0;
+    case MM_ACCESS_EXEC:
+        return (entry & PTE_NX) == 0;
+    default:
+        return true;
+    }
+}
+
+/* Maps a busy frame where nothing was; the frame is given back if another was faster. */
+static void map_frame(pte_t *pte, uint64_t va, struct frame *frame, uint64_t bits)
+{
+    uint64_t entry = 0;
+    frame_mapped(frame, pte, va);
+    if (!page_move(pte, &entry, pte_present(va, frame_address(frame).v | bits | PTE_A))) {
+        frame_release(frame);
+    }
+}
+
+static int fault_zero(pte_t *pte, uint64_t va, uint64_t bits)
+{
+    struct frame *frame;
+    int r = frame_take(&frame);
+    if (r < 0) {
+        return r;
+    }
+    __builtin_memset(frame_bytes(frame), 0, PAGE_BYTES);
+    map_frame(pte, va, frame, bits);
+    stat_add(&pager.stats->faults_zero, 1);
+    return 0;
+}
+
+/* Reading may fault in turn (a private mapping of a tmpfs file): nothing is claimed meanwhile. */
+static int fault_file(pte_t *pte, uint64_t va, const struct area *a, uint64_t bits)
+{
+    struct frame *frame;
+    int r = frame_take(&frame);
+    if (r < 0) {
+        return r;
+    }
+    uint64_t index = (a->offset + (va - a->start)) >> PAGE_SHIFT;
+    r = a->backing->ops->read_page(a->backing, index, frame_bytes(frame));
+    if (r < 0) {
+        frame_move(frame, FRAME_FREE);
+        return r == -EFAULT ? -ERANGE : r;
+    }
+    map_frame(pte, va, frame, bits | PTE_FILE);
+    stat_add(&pager.stats->faults_file, 1);
+    return 0;
+}
+
+/* The frame of a page of the kernel window, faulted in. */
+static int window_frame(struct mm *mm, uint64_t va, struct frame **ret)
+{
+    for (int i = 0; i < ALIAS_ATTEMPTS_MAX; i++) {
+        pte_t *pte = pt_find(va);
+        uint64_t entry = pte == NULL ? 0 : pte_load(pte);
+        if (pte_is_local(entry)) {
+            *ret = frame_of(pte_frame_address(entry));
+            return 0;
+        }
+        int r = mm_fault(mm, va, MM_ACCESS_READ, false);
+        if (r < 0) {
+            return r;
+        }
+    }
+    return -ENOMEM;
+}
+
+/* A shared mapping borrows the frame of the file's own page. At most half of all are borrowed. */
+static int fault_alias(struct mm *mm, pte_t *pte, uint64_t va, const struct area *a, uint64_t bits)
+{
+    uint64_t index = (a->offset + (va - a->start)) >> PAGE_SHIFT;
+    uint64_t window_va;
+    int r = a->backing->ops->shared_page(a->backing, index, &window_va);
+    if (r < 0) {
+        return r == -EFAULT ? -ERANGE : r;
+    }
+    CHECK(va_is_window(window_va));
+    if (pager.pinned_count >= frame_count() / 2) {
+        return -ENOMEM;
+    }
+    struct frame *frame;
+    r = window_frame(mm, ALIGN_DOWN(window_va, PAGE_BYTES), &frame);
+    if (r < 0) {
+        return r;
+    }
+    frame_pin(frame);
+    uint64_t entry = 0;
+    uint64_t next = frame_address(frame).v | bits | PTE_A | PTE_ALIAS;
+    if (!page_move(pte, &entry, pte_present(va, next))) {
+        frame_unpin(frame);
+    }
+    stat_add(&pager.stats->faults_file, 1);
+    return 0;
+}
+
+static int fault_empty(struct mm *mm, uint64_t va, enum mm_access access)
+{
+    bool window = va_is_window(va);
+    const struct area *a = areas_at(window ? &mm->window : &mm->user, va);
+    if (a == NULL) {
+        return -EFAULT;
+    }
+    uint64_t bits = rights_of(va, a->protection);
+    if (!rights_allow(va, bits, access)) {
+        return -EFAULT;
+    }
+    pte_t *pte;
+    int r = pt_get(va, &pte);
+    if (r < 0) {
+        return r;
+    }
+    if (access == MM_ACCESS_WRITE) {
+        bits |= PTE_D;
+    }
+    if (a->backing == NULL) {
+        r = fault_zero(pte, va, bits);
+    } else if ((a->flags & MM_SHARED) != 0 && a->backing->ops->shared_page != NULL) {
+        r = fault_alias(mm, pte, va, a, bits);
+    } else {
+        r = fault_file(pte, va, a, bits);
+    }
+    if (r == 0 && pager.free_count < pager.low_count) {
+        io_poll();
+        (void)reclaim_slice();
+    }
+    return r;
+}
+
+static int fault(struct mm *mm, uint64_t va, enum mm_access access, bool from_user)
+{
+    if (!va_is_user(va) && (from_user || !va_is_window(va))) {
+        return -EFAULT;
+    }
+    pte_t *pte = pt_find(va);
+    uint64_t entry = pte == NULL ? 0 : pte_load(pte);
+    enum page_state state = pte_state(entry);
+    if (state == PAGE_EMPTY) {
+        return fault_empty(mm, va, access);
+    }
+    if (!rights_allow(va, entry, access)) {
+        return -EFAULT;
+    }
+    if (state == PAGE_REMOTE) {
+        return fetch_page(pte, va, access == MM_ACCESS_WRITE);
+    }
+    if (state == PAGE_FETCHING) {
+        stat_add(&pager.stats->faults_wait, 1);
+        stat_add(&pager.stats->prefetch_late, 1);
+        fetch_settle(pte);
+        return 0;
+    }
+    tlb_flush_page(va); /* it is there: this CPU has an old translation with fewer rights */
+    return 0;
+}
+
+int mm_fault(struct mm *mm, uint64_t va, enum mm_access access, bool from_user)
+{
+    int r = fault(mm, ALIGN_DOWN(va, PAGE_BYTES), access, from_user);
+    if (r < 0) {
+        stat_add(&pager.stats->faults_failed, 1);
+    }
+    return r;
+}

@@ -1,0 +1,154 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* madvise(2), msync(2), mincore(2). */
+#include <errno.h>
+
+#include "computenode/unikernel/far/fetch.h"
+#include "computenode/unikernel/far/frame_table.h"
+#include "computenode/unikernel/far/internal.h"
+#include "computenode/unikernel/far/page_table.h"
+#include "computenode/unikernel/far/reclaim.h"
+#include "computenode/unikernel/far/space.h"
+#include "computenode/unikernel/far/tlb_batch.h"
+#include "computenode/unikernel/far/writeback.h"
+
+/* Shared anonymous memory keeps its contents: in Linux it is a file of its own. */
+static void forget(const struct area *a, uint64_t start, uint64_t end)
+{
+    if ((a->flags & MM_SHARED) == 0 || a->backing != NULL) {
+        zap_range(start, end, ZAP_FREE);
+    }
+}
+
+static void want(uint64_t start, uint64_t end)
+{
+    uint64_t va = start;
+    for (pte_t *pte = pt_next(&va, end); pte != NULL; pte = pt_next(&va, end)) {
+        if (pte_state(pte_load(pte)) == PAGE_REMOTE && !fetch_ahead(pte, va)) {
+            break; /* no frame to spare, or the queue is full: it is only advice */
+        }
+        va += PAGE_BYTES;
+    }
+    io_kick();
+}
+
+/* Local, with a frame of its own that the clock could take. */
+static struct frame *reclaimable(pte_t *pte)
+{
+    uint64_t entry = pte_load(pte);
+    enum page_state state = pte_state(entry);
+    if (state != PAGE_CLEAN && state != PAGE_DIRTY) {
+        return NULL;
+    }
+    struct frame *f = frame_of(pte_frame_address(entry));
+    return f->pins == 0 ? f : NULL;
+}
+
+static void cool(uint64_t start, uint64_t end)
+{
+    uint64_t va = start;
+    for (pte_t *pte = pt_next(&va, end); pte != NULL; pte = pt_next(&va, end)) {
+        struct frame *f = reclaimable(pte);
+        if (f != NULL && (pte_load(pte) & PTE_A) != 0) {
+            atomic_fetch_and_explicit(pte, ~PTE_A, memory_order_acq_rel);
+            tlb_batch_add_frame(f);
+        }
+        va += PAGE_BYTES;
+    }
+    tlb_batch_flush();
+}
+
+/* Starts writes and evicts what is clean; one pass, waiting for nothing. */
+static void push_out(uint64_t start, uint64_t end)
+{
+    uint64_t va = start;
+    for (pte_t *pte = pt_next(&va, end); pte != NULL; pte = pt_next(&va, end)) {
+        struct frame *f = reclaimable(pte);
+        if (f != NULL && !reclaim_evict(f) && f->state == FRAME_ACTIVE) {
+            (void)writeback_start(f);
+        }
+        va += PAGE_BYTES;
+    }
+    io_kick();
+}
+
+static void page_out(uint64_t start, uint64_t end)
+{
+    cool(start, end);
+    push_out(start, end);
+    while (io_kind_count(IO_WRITE) > 0) {
+        io_wait_background();
+    }
+    push_out(start, end);
+}
+
+static void advise_area(const struct area *a, uint64_t start, uint64_t end, enum mm_advice advice)
+{
+    switch (advice) {
+    case MM_DONTNEED:
+    case MM_FREE:
+        forget(a, start, end);
+        break;
+    case MM_WILLNEED:
+        want(start, end);
+        break;
+    case MM_COLD:
+        cool(start, end);
+        break;
+    case MM_PAGEOUT:
+        page_out(start, end);
+        break;
+    }
+}
+
+int mm_advise(struct mm *mm, uint64_t va, uint64_t length, enum mm_advice advice)
+{
+    uint64_t end;
+    int r = range_of(va, length, &end);
+    if (r < 0) {
+        return r;
+    }
+    for (uint64_t at = va; at < end;) {
+        const struct area *a = areas_find(&mm->user, at);
+        if (a == NULL || a->start >= end) {
+            return -ENOMEM;
+        }
+        if (a->start > at) {
+            r = -ENOMEM; /* a hole: the rest is done all the same, as Linux does */
+        }
+        uint64_t area_end = MIN(end, a->end);
+        advise_area(a, MAX(at, a->start), area_end, advice);
+        at = area_end;
+    }
+    return r;
+}
+
+int mm_sync(struct mm *mm, uint64_t va, uint64_t length)
+{
+    uint64_t end;
+    int r = range_of(va, length, &end);
+    while (r == 0 && va < end) {
+        const struct area *a = areas_at(&mm->user, va);
+        if (a == NULL) {
+            return -ENOMEM;
+        }
+        va = a->end;
+    }
+    return r;
+}
+
+int mm_resident(struct mm *mm, uint64_t va, uint64_t page_count, uint8_t *ret_vector)
+{
+    uint64_t end;
+    if (page_count > MM_USER_END / PAGE_BYTES) {
+        return -EINVAL;
+    }
+    int r = mm_sync(mm, va, page_count * PAGE_BYTES);
+    if (r == 0) {
+        r = range_of(va, page_count * PAGE_BYTES, &end);
+    }
+    for (uint64_t i = 0; r == 0 && i < page_count; i++) {
+        pte_t *pte = pt_find(va + i * PAGE_BYTES);
+        ret_vector[i] = pte != NULL && pte_is_local(pte_load(pte)) ? 1 : 0;
+    }
+    return r;
+}
