@@ -29,21 +29,22 @@ struct export_tcp {
     bool paused; /* no descriptor left for accept: until the next tick */
     struct list connections;
     uint32_t connection_count;
-    char address[ADDRESS_TEXT_BYTES];
-    uint8_t discard[CONNECTION_DISCARD_BYTES];
+    char address[FABRIC_ADDRESS_BYTES];
+    uint8_t discard[TCP_CONNECTION_DISCARD_BYTES];
 };
 
 static void accept_one(struct export_tcp *export, int fd)
 {
     int one = 1;
-    struct connection *connection;
+    struct tcp_connection *connection;
     if (export->connection_count == EXPORT_CONNECTIONS_MAX ||
         setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one)) != 0) {
         export_count(&export->context.counters->closed_limit, 1);
         (void)close(fd);
         return;
     }
-    if (connection_open(export->worker, &export->context, fd, export->discard, &connection) != 0) {
+    if (tcp_connection_open(export->worker, &export->context, fd, export->discard, &connection) !=
+        0) {
         export_count(&export->context.counters->closed_limit, 1);
         return;
     }
@@ -76,13 +77,13 @@ static void after_batch(void *context)
     struct export_tcp *export = context;
     uint64_t now_ns = sys_monotonic_ns();
     list_for_each_safe (node, &export->connections) {
-        struct connection *connection = list_entry(node, struct connection, node);
+        struct tcp_connection *connection = list_entry(node, struct tcp_connection, node);
         if (!connection->greeted &&
             now_ns - connection->opened_ns > EXPORT_HELLO_TIMEOUT_MS * NS_PER_MS) {
-            connection_shut(connection, &export->context.counters->closed_hello);
+            tcp_connection_shut(connection, &export->context.counters->closed_hello);
         }
         if (connection->fd < 0) {
-            connection_free(connection);
+            tcp_connection_free(connection);
             export->connection_count--;
         }
     }
@@ -92,7 +93,7 @@ static void after_batch(void *context)
     }
 }
 
-static int listen_on(struct export_tcp *export, struct address *address)
+static int listen_on(struct export_tcp *export, struct fabric_address *address)
 {
     int one = 1;
     int fd = socket(address->storage.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
@@ -107,19 +108,20 @@ static int listen_on(struct export_tcp *export, struct address *address)
         getsockname(fd, (struct sockaddr *)&address->storage, &address->length) != 0) {
         return -errno;
     }
-    address_format(address, export->address);
+    fabric_address_format(address, export->address);
     return 0;
 }
 
-static int check_address(const char *text, bool insecure, struct address *ret, char *ret_error)
+static int check_address(const char *text, bool insecure, struct fabric_address *ret,
+                         char *ret_error)
 {
-    if (address_parse(text, ret) != 0) {
+    if (fabric_address_parse(text, ret) != 0) {
         (void)snprintf(ret_error, EXPORT_ERROR_BYTES,
                        "\"%.64s\" is not ADDRESS:PORT with a numeric address: change --listen-tcp",
                        text);
         return -EINVAL;
     }
-    if (!insecure && !address_is_loopback(ret)) {
+    if (!insecure && !fabric_address_is_loopback(ret)) {
         (void)snprintf(ret_error, EXPORT_ERROR_BYTES,
                        "%.64s can be reached from other machines and there is no TLS yet: use "
                        "127.0.0.1, or accept that with --insecure",
@@ -138,7 +140,7 @@ static void start_listening(void *argument)
 int export_tcp_open(const struct export_context *context, const char *address_text, bool insecure,
                     struct export_tcp **ret, char *ret_error)
 {
-    struct address address;
+    struct fabric_address address;
     int error = check_address(address_text, insecure, &address, ret_error);
     if (error != 0) {
         return error;
@@ -181,7 +183,7 @@ static void stop(void *argument)
 {
     struct export_tcp *export = argument;
     list_for_each (node, &export->connections) {
-        connection_shut(list_entry(node, struct connection, node), NULL);
+        tcp_connection_shut(list_entry(node, struct tcp_connection, node), NULL);
     }
     if (!export->paused) {
         worker_remove(export->worker, export->listen_fd);
@@ -198,7 +200,7 @@ struct export_tcp *export_tcp_close(struct export_tcp *export)
     worker_call(export->worker, stop, export);
     export->worker = worker_close(export->worker);
     list_for_each_safe (node, &export->connections) {
-        connection_free(list_entry(node, struct connection, node));
+        tcp_connection_free(list_entry(node, struct tcp_connection, node));
     }
     (void)close(export->listen_fd);
     free(export);
@@ -220,9 +222,9 @@ static void revoke_all(void *argument)
 {
     const struct revoke *revoke = argument;
     list_for_each (node, &revoke->export->connections) {
-        struct connection *connection = list_entry(node, struct connection, node);
+        struct tcp_connection *connection = list_entry(node, struct tcp_connection, node);
         for (uint32_t i = 0; i < revoke->count && connection->fd >= 0; i++) {
-            connection_revoke(connection, revoke->slabs[i]);
+            tcp_connection_revoke(connection, revoke->slabs[i]);
         }
     }
 }

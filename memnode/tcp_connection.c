@@ -2,7 +2,7 @@
 /*
  * Replies are served by sendmsg straight from slab memory, writes are received straight into it,
  * after the whole request header was validated. Neither holds a pointer across calls that
- * connection_revoke() does not know about.
+ * tcp_connection_revoke() does not know about.
  */
 #include "memnode/tcp_connection.h"
 
@@ -21,10 +21,10 @@
 
 static void ready(struct worker_source *source, uint32_t events);
 
-int connection_open(struct worker *worker, const struct export_context *context, int fd,
-                    uint8_t *discard, struct connection **ret)
+int tcp_connection_open(struct worker *worker, const struct export_context *context, int fd,
+                        uint8_t *discard, struct tcp_connection **ret)
 {
-    struct connection *connection = calloc(1, sizeof(*connection));
+    struct tcp_connection *connection = calloc(1, sizeof(*connection));
     if (connection == NULL) {
         (void)close(fd);
         return -ENOMEM;
@@ -49,7 +49,7 @@ int connection_open(struct worker *worker, const struct export_context *context,
     return 0;
 }
 
-void connection_shut(struct connection *connection, atomic_uint_fast64_t *reason)
+void tcp_connection_shut(struct tcp_connection *connection, atomic_uint_fast64_t *reason)
 {
     if (connection->fd < 0) {
         return;
@@ -64,7 +64,7 @@ void connection_shut(struct connection *connection, atomic_uint_fast64_t *reason
     connection->fd = -1;
 }
 
-void connection_free(struct connection *connection)
+void tcp_connection_free(struct tcp_connection *connection)
 {
     CHECK(connection->fd < 0);
     list_remove(&connection->node);
@@ -73,16 +73,16 @@ void connection_free(struct connection *connection)
     free(connection);
 }
 
-static struct connection_reply *reply_at(struct connection *connection, uint32_t position)
+static struct tcp_reply *reply_at(struct tcp_connection *connection, uint32_t position)
 {
-    return &connection->replies[(connection->reply_head + position) % CONNECTION_REPLIES_MAX];
+    return &connection->replies[(connection->reply_head + position) % TCP_CONNECTION_REPLIES_MAX];
 }
 
-static void reply_queue(struct connection *connection, const struct pageop_reply *reply,
+static void reply_queue(struct tcp_connection *connection, const struct pageop_reply *reply,
                         const uint8_t *data, uint32_t slab)
 {
-    CHECK(connection->reply_count < CONNECTION_REPLIES_MAX);
-    struct connection_reply *item = reply_at(connection, connection->reply_count++);
+    CHECK(connection->reply_count < TCP_CONNECTION_REPLIES_MAX);
+    struct tcp_reply *item = reply_at(connection, connection->reply_count++);
     pageop_reply_encode(reply, item->header);
     item->data = data;
     item->length = reply->length;
@@ -92,7 +92,7 @@ static void reply_queue(struct connection *connection, const struct pageop_reply
     }
 }
 
-static void replies_sent(struct connection *connection, size_t bytes)
+static void replies_sent(struct tcp_connection *connection, size_t bytes)
 {
     connection->head_sent += bytes;
     while (connection->reply_count != 0) {
@@ -101,19 +101,19 @@ static void replies_sent(struct connection *connection, size_t bytes)
             return;
         }
         connection->head_sent -= whole;
-        connection->reply_head = (connection->reply_head + 1) % CONNECTION_REPLIES_MAX;
+        connection->reply_head = (connection->reply_head + 1) % TCP_CONNECTION_REPLIES_MAX;
         connection->reply_count--;
         free(connection->bounce);
         connection->bounce = NULL;
     }
 }
 
-static uint32_t gather(struct connection *connection, struct iovec *to)
+static uint32_t gather(struct tcp_connection *connection, struct iovec *to)
 {
     uint32_t count = 0;
     size_t skip = connection->head_sent;
     for (uint32_t i = 0; i < connection->reply_count && count + 2 <= SEND_IOVECS; i++) {
-        struct connection_reply *item = reply_at(connection, i);
+        struct tcp_reply *item = reply_at(connection, i);
         if (skip < PAGEOP_REPLY_BYTES) {
             to[count++] = (struct iovec){item->header + skip, PAGEOP_REPLY_BYTES - skip};
             skip = PAGEOP_REPLY_BYTES;
@@ -129,7 +129,7 @@ static uint32_t gather(struct connection *connection, struct iovec *to)
 }
 
 /* Sends what the socket takes. Errors: the connection is no more. */
-static int flush(struct connection *connection)
+static int flush(struct tcp_connection *connection)
 {
     while (connection->reply_count != 0) {
         struct iovec iovecs[SEND_IOVECS];
@@ -146,7 +146,7 @@ static int flush(struct connection *connection)
     return 0;
 }
 
-static uint16_t attach(struct connection *connection, const struct pageop_request *request,
+static uint16_t attach(struct tcp_connection *connection, const struct pageop_request *request,
                        const struct pageop_attach *attach)
 {
     bool read_only = false;
@@ -166,7 +166,7 @@ static uint16_t attach(struct connection *connection, const struct pageop_reques
 }
 
 /* Whether a transfer is allowed; then *ret_at is where it goes to or comes from. */
-static uint16_t transfer_check(const struct connection *connection,
+static uint16_t transfer_check(const struct tcp_connection *connection,
                                const struct pageop_request *request, uint8_t **ret_at,
                                uint32_t *ret_slab)
 {
@@ -184,7 +184,7 @@ static uint16_t transfer_check(const struct connection *connection,
     return PAGEOP_OK;
 }
 
-static void start_transfer(struct connection *connection, const struct pageop_request *request,
+static void start_transfer(struct tcp_connection *connection, const struct pageop_request *request,
                            struct pageop_reply *reply)
 {
     uint8_t *at = NULL;
@@ -205,7 +205,7 @@ static void start_transfer(struct connection *connection, const struct pageop_re
 }
 
 /* `bytes` of the arriving WRITE are in place, or dropped. */
-static void write_arrived(struct connection *connection, uint32_t bytes)
+static void write_arrived(struct tcp_connection *connection, uint32_t bytes)
 {
     connection->write_left -= bytes;
     if (connection->write_to != NULL) {
@@ -218,7 +218,7 @@ static void write_arrived(struct connection *connection, uint32_t bytes)
 }
 
 /* The part of a WRITE's data that came along with headers. */
-static void take_buffered_write(struct connection *connection)
+static void take_buffered_write(struct tcp_connection *connection)
 {
     uint32_t bytes = MIN(connection->write_left, connection->input_end - connection->input_start);
     if (bytes == 0) {
@@ -235,7 +235,7 @@ static void take_buffered_write(struct connection *connection)
  * Handles one request if all of its header is there. Returns 1 if it was, 0 if more bytes are
  * needed. Errors: -EPROTO the client broke a rule.
  */
-static int take_request(struct connection *connection)
+static int take_request(struct tcp_connection *connection)
 {
     const uint8_t *data = connection->input + connection->input_start;
     uint32_t bytes = connection->input_end - connection->input_start;
@@ -271,7 +271,7 @@ static int take_request(struct connection *connection)
     return 1;
 }
 
-static int take_hello(struct connection *connection)
+static int take_hello(struct tcp_connection *connection)
 {
     if (connection->input_end - connection->input_start < PAGEOP_HELLO_BYTES) {
         return 0;
@@ -293,7 +293,7 @@ static int take_hello(struct connection *connection)
  * Works off the input buffer as far as possible. Returns 0 when more bytes are needed, 1 when more
  * room for replies is needed.
  */
-static int take_input(struct connection *connection)
+static int take_input(struct tcp_connection *connection)
 {
     if (!connection->greeted) {
         int error = take_hello(connection);
@@ -301,7 +301,7 @@ static int take_input(struct connection *connection)
             return error;
         }
     }
-    while (connection->reply_count < CONNECTION_REPLIES_MAX) {
+    while (connection->reply_count < TCP_CONNECTION_REPLIES_MAX) {
         if (connection->write_left != 0) {
             take_buffered_write(connection);
             if (connection->write_left != 0) {
@@ -317,7 +317,7 @@ static int take_input(struct connection *connection)
     return 1;
 }
 
-static void compact_input(struct connection *connection)
+static void compact_input(struct tcp_connection *connection)
 {
     uint32_t bytes = connection->input_end - connection->input_start;
     memmove(connection->input, connection->input + connection->input_start, bytes);
@@ -326,13 +326,13 @@ static void compact_input(struct connection *connection)
 }
 
 /* Reads the socket once. Returns bytes; 0 nothing there; errors: the connection is no more. */
-static ssize_t receive(struct connection *connection)
+static ssize_t receive(struct tcp_connection *connection)
 {
     struct iovec iovecs[2];
     uint32_t count = 0;
     uint32_t write_bytes = connection->write_left;
     if (write_bytes != 0 && connection->write_to == NULL) {
-        write_bytes = MIN(write_bytes, CONNECTION_DISCARD_BYTES);
+        write_bytes = MIN(write_bytes, TCP_CONNECTION_DISCARD_BYTES);
     }
     if (write_bytes != 0) {
         uint8_t *to = connection->write_to != NULL ? connection->write_to : connection->discard;
@@ -341,7 +341,7 @@ static ssize_t receive(struct connection *connection)
     compact_input(connection);
     if (write_bytes == connection->write_left) {
         iovecs[count++] = (struct iovec){connection->input + connection->input_end,
-                                         CONNECTION_INPUT_BYTES - connection->input_end};
+                                         TCP_CONNECTION_INPUT_BYTES - connection->input_end};
     }
     struct msghdr message = {.msg_iov = iovecs, .msg_iovlen = count};
     ssize_t bytes = recvmsg(connection->fd, &message, MSG_DONTWAIT);
@@ -360,15 +360,15 @@ static ssize_t receive(struct connection *connection)
 }
 
 /* `again`: there is work left that no byte from the client announces. */
-static void set_events(struct connection *connection, bool again)
+static void set_events(struct tcp_connection *connection, bool again)
 {
     uint32_t events = connection->reply_count != 0 || again ? EPOLLOUT : 0;
-    events |= connection->reply_count < CONNECTION_REPLIES_MAX ? EPOLLIN : 0;
+    events |= connection->reply_count < TCP_CONNECTION_REPLIES_MAX ? EPOLLIN : 0;
     if (events == connection->events) {
         return;
     }
     if (worker_modify(connection->worker, connection->fd, events, &connection->source) != 0) {
-        connection_shut(connection, &connection->context->counters->closed_limit);
+        tcp_connection_shut(connection, &connection->context->counters->closed_limit);
         return;
     }
     connection->events = events;
@@ -380,20 +380,21 @@ enum round {
     ROUND_SHUT,  /* the connection is no more */
 };
 
-static enum round do_round(struct connection *connection)
+static enum round do_round(struct tcp_connection *connection)
 {
     struct export_counters *counters = connection->context->counters;
     bool greeted = connection->greeted;
     int taken = take_input(connection);
     if (taken < 0) {
-        connection_shut(connection, greeted ? &counters->closed_protocol : &counters->closed_hello);
+        tcp_connection_shut(connection,
+                            greeted ? &counters->closed_protocol : &counters->closed_hello);
         return ROUND_SHUT;
     }
     if (flush(connection) != 0) {
-        connection_shut(connection, NULL);
+        tcp_connection_shut(connection, NULL);
         return ROUND_SHUT;
     }
-    if (connection->reply_count == CONNECTION_REPLIES_MAX) {
+    if (connection->reply_count == TCP_CONNECTION_REPLIES_MAX) {
         return ROUND_WAIT;
     }
     if (taken == 1) {
@@ -401,7 +402,7 @@ static enum round do_round(struct connection *connection)
     }
     ssize_t bytes = receive(connection);
     if (bytes < 0) {
-        connection_shut(connection, NULL);
+        tcp_connection_shut(connection, NULL);
         return ROUND_SHUT;
     }
     return bytes == 0 ? ROUND_WAIT : ROUND_AGAIN;
@@ -409,7 +410,7 @@ static enum round do_round(struct connection *connection)
 
 static void ready(struct worker_source *source, uint32_t events)
 {
-    struct connection *connection = container_of(source, struct connection, source);
+    struct tcp_connection *connection = container_of(source, struct tcp_connection, source);
     enum round round = connection->fd < 0 ? ROUND_SHUT : ROUND_AGAIN;
     (void)events;
     for (unsigned i = 0; i < ROUNDS_MAX && round == ROUND_AGAIN; i++) {
@@ -424,9 +425,9 @@ static void ready(struct worker_source *source, uint32_t events)
  * A reply that has been begun must be finished, or the stream is out of step: it goes on from a
  * copy. One that has not been begun becomes a refusal.
  */
-static int revoke_reply(struct connection *connection, uint32_t position)
+static int revoke_reply(struct tcp_connection *connection, uint32_t position)
 {
-    struct connection_reply *item = reply_at(connection, position);
+    struct tcp_reply *item = reply_at(connection, position);
     if (position == 0 && connection->head_sent != 0) {
         uint8_t *copy = malloc(item->length);
         if (copy == NULL) {
@@ -449,7 +450,7 @@ static int revoke_reply(struct connection *connection, uint32_t position)
     return 0;
 }
 
-void connection_revoke(struct connection *connection, uint32_t slab)
+void tcp_connection_revoke(struct tcp_connection *connection, uint32_t slab)
 {
     for (uint32_t i = 0; i < connection->bindings.count; i++) {
         struct binding *binding = &connection->bindings.items[i];
@@ -463,12 +464,12 @@ void connection_revoke(struct connection *connection, uint32_t slab)
         connection->write_reply.status = PAGEOP_DENIED;
     }
     for (uint32_t i = 0; i < connection->reply_count; i++) {
-        struct connection_reply *item = reply_at(connection, i);
+        struct tcp_reply *item = reply_at(connection, i);
         if (item->length == 0 || item->slab != slab || item->data == connection->bounce) {
             continue;
         }
         if (revoke_reply(connection, i) != 0) {
-            connection_shut(connection, &connection->context->counters->closed_limit);
+            tcp_connection_shut(connection, &connection->context->counters->closed_limit);
             return;
         }
     }

@@ -13,30 +13,30 @@
 #include "memnode/export.h"
 #include "memnode/worker.h"
 
-#define CONNECTION_INPUT_BYTES   4096u
-#define CONNECTION_REPLIES_MAX   256u /* not sent yet; then no more requests are read */
-#define CONNECTION_DISCARD_BYTES 65536u
+#define TCP_CONNECTION_INPUT_BYTES   4096u
+#define TCP_CONNECTION_REPLIES_MAX   256u /* not sent yet; then no more requests are read */
+#define TCP_CONNECTION_DISCARD_BYTES 65536u
 
-struct connection_reply {
+struct tcp_reply {
     uint8_t header[PAGEOP_REPLY_BYTES];
     const uint8_t *data; /* in slab memory, or the bounce */
     uint32_t length;
     uint32_t slab;
 };
 
-struct connection {
+struct tcp_connection {
     struct worker_source source;
     struct list node;
     struct worker *worker;
     const struct export_context *context;
-    uint8_t *discard; /* CONNECTION_DISCARD_BYTES that nobody reads */
+    uint8_t *discard; /* TCP_CONNECTION_DISCARD_BYTES that nobody reads */
     int fd;           /* -1: closed, waits to be freed */
     uint32_t events;
     uint64_t opened_ns;
     bool greeted;
     struct bindings bindings;
 
-    uint8_t input[CONNECTION_INPUT_BYTES]; /* headers not parsed yet */
+    uint8_t input[TCP_CONNECTION_INPUT_BYTES]; /* headers not parsed yet */
     uint32_t input_start;
     uint32_t input_end;
 
@@ -46,7 +46,7 @@ struct connection {
     uint32_t write_slab;
     struct pageop_reply write_reply;
 
-    struct connection_reply replies[CONNECTION_REPLIES_MAX]; /* a ring */
+    struct tcp_reply replies[TCP_CONNECTION_REPLIES_MAX]; /* a ring */
     uint32_t reply_head;
     uint32_t reply_count;
     size_t head_sent;
@@ -54,13 +54,14 @@ struct connection {
 };
 
 /* Takes the socket over, also on failure. Errors: -ENOMEM and those of worker_add. */
-int connection_open(struct worker *worker, const struct export_context *context, int fd,
-                    uint8_t *discard, struct connection **ret) MUST_CHECK;
-/* Closes the socket; `reason` (may be NULL) is a counter. connection_free follows after the batch.
+int tcp_connection_open(struct worker *worker, const struct export_context *context, int fd,
+                        uint8_t *discard, struct tcp_connection **ret) MUST_CHECK;
+/* Closes the socket; `reason` (may be NULL) is a counter. tcp_connection_free follows after the
+ * batch.
  */
-void connection_shut(struct connection *connection, atomic_uint_fast64_t *reason);
-void connection_free(struct connection *connection);
+void tcp_connection_shut(struct tcp_connection *connection, atomic_uint_fast64_t *reason);
+void tcp_connection_free(struct tcp_connection *connection);
 /* No request touches the slab any more when this returns. */
-void connection_revoke(struct connection *connection, uint32_t slab);
+void tcp_connection_revoke(struct tcp_connection *connection, uint32_t slab);
 
 #endif

@@ -29,9 +29,9 @@ static int split(char *text, char **ret_host, char **ret_port)
     return 0;
 }
 
-int address_parse(const char *text, struct address *ret)
+int fabric_address_parse(const char *text, struct fabric_address *ret)
 {
-    char copy[ADDRESS_TEXT_BYTES];
+    char copy[FABRIC_ADDRESS_BYTES];
     char *host;
     char *port;
     if (strlen(text) >= sizeof(copy)) {
@@ -47,29 +47,29 @@ int address_parse(const char *text, struct address *ret)
     if (getaddrinfo(host, port, &hints, &found) != 0) {
         return -EINVAL;
     }
-    *ret = (struct address){.length = found->ai_addrlen};
+    *ret = (struct fabric_address){.length = found->ai_addrlen};
     memcpy(&ret->storage, found->ai_addr, found->ai_addrlen);
     freeaddrinfo(found);
     return 0;
 }
 
-void address_format(const struct address *address, char *to)
+void fabric_address_format(const struct fabric_address *address, char *to)
 {
     char host[INET6_ADDRSTRLEN] = "";
     if (address->storage.ss_family == AF_INET6) {
         struct sockaddr_in6 in6;
         memcpy(&in6, &address->storage, sizeof(in6));
         (void)inet_ntop(AF_INET6, &in6.sin6_addr, host, sizeof(host));
-        (void)snprintf(to, ADDRESS_TEXT_BYTES, "[%s]:%u", host, ntohs(in6.sin6_port));
+        (void)snprintf(to, FABRIC_ADDRESS_BYTES, "[%s]:%u", host, ntohs(in6.sin6_port));
         return;
     }
     struct sockaddr_in in;
     memcpy(&in, &address->storage, sizeof(in));
     (void)inet_ntop(AF_INET, &in.sin_addr, host, sizeof(host));
-    (void)snprintf(to, ADDRESS_TEXT_BYTES, "%s:%u", host, ntohs(in.sin_port));
+    (void)snprintf(to, FABRIC_ADDRESS_BYTES, "%s:%u", host, ntohs(in.sin_port));
 }
 
-bool address_is_loopback(const struct address *address)
+bool fabric_address_is_loopback(const struct fabric_address *address)
 {
     if (address->storage.ss_family == AF_INET6) {
         struct sockaddr_in6 in6;

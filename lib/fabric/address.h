@@ -8,17 +8,17 @@
 
 #include "lib/base/compiler.h"
 
-#define ADDRESS_TEXT_BYTES 64u
+#define FABRIC_ADDRESS_BYTES 64u
 
-struct address {
+struct fabric_address {
     struct sockaddr_storage storage;
     socklen_t length;
 };
 
 /* Errors: -EINVAL not an address with a port. */
-int address_parse(const char *text, struct address *ret) MUST_CHECK;
-/* `to` holds ADDRESS_TEXT_BYTES. */
-void address_format(const struct address *address, char *to);
-bool address_is_loopback(const struct address *address);
+int fabric_address_parse(const char *text, struct fabric_address *ret) MUST_CHECK;
+/* `to` holds FABRIC_ADDRESS_BYTES. */
+void fabric_address_format(const struct fabric_address *address, char *to);
+bool fabric_address_is_loopback(const struct fabric_address *address);
 
 #endif

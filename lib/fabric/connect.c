@@ -90,8 +90,8 @@ static const char *explain(int error)
     return strerror(-error);
 }
 
-int connect_hello(int type, const struct sockaddr *address, socklen_t address_length,
-                  uint64_t deadline_ns, int *ret_fd, char *ret_reason)
+int fabric_connect_hello(int type, const struct sockaddr *address, socklen_t address_length,
+                         uint64_t deadline_ns, int *ret_fd, char *ret_reason)
 {
     int fd = socket(address->sa_family, type | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     int error = fd < 0 ? -errno : connect_until(fd, address, address_length, deadline_ns);

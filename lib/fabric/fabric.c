@@ -26,12 +26,12 @@ void fabric_set_test_wrap(fabric_wrap *wrap, void *context)
 void fabric_peer_init(struct fabric_peer *peer, const struct fabric_provider *provider)
 {
     *peer = (struct fabric_peer){.provider = provider};
-    slabs_init(&peer->slabs);
+    fabric_slabs_init(&peer->slabs);
 }
 
 void fabric_peer_fini(struct fabric_peer *peer)
 {
-    slabs_fini(&peer->slabs);
+    fabric_slabs_fini(&peer->slabs);
 }
 
 static void add_reason(char *reasons, const char *name, const char *reason)
@@ -151,13 +151,13 @@ int fabric_attach(struct fabric_peer *peer, const struct fabric_grant *grant, ui
         return -EINVAL;
     }
     uint32_t slab;
-    int error = slabs_take(&peer->slabs, grant->slab_bytes, token, &slab);
+    int error = fabric_slabs_take(&peer->slabs, grant->slab_bytes, token, &slab);
     if (error != 0) {
         return error;
     }
     error = peer->provider->attach(peer, grant, slab);
     if (error != 0) {
-        slabs_move(&peer->slabs, slab, SLAB_FREE);
+        fabric_slabs_move(&peer->slabs, slab, FABRIC_SLAB_FREE);
         return error;
     }
     *ret_slab = slab;
@@ -166,9 +166,9 @@ int fabric_attach(struct fabric_peer *peer, const struct fabric_grant *grant, ui
 
 void fabric_detach(struct fabric_peer *peer, uint32_t slab)
 {
-    const struct slabs_item *item = slabs_get(&peer->slabs, slab);
+    const struct fabric_slabs_item *item = fabric_slabs_get(&peer->slabs, slab);
     CHECK(item != NULL);
-    slabs_move(&peer->slabs, slab, SLAB_DETACHING);
+    fabric_slabs_move(&peer->slabs, slab, FABRIC_SLAB_DETACHING);
     peer->provider->detach(peer, slab);
 }
 
@@ -203,16 +203,16 @@ static int post(struct fabric_peer *peer, bool write, uint32_t slab, uint64_t of
     if (peer->dead) {
         return -ENOTCONN;
     }
-    const struct slabs_item *item = slabs_get(&peer->slabs, slab);
+    const struct fabric_slabs_item *item = fabric_slabs_get(&peer->slabs, slab);
     uint32_t length = request_length(segments, segment_count);
-    if (item == NULL || item->state == SLAB_DETACHING || length == 0 || offset > item->bytes ||
-        length > item->bytes - offset) {
+    if (item == NULL || item->state == FABRIC_SLAB_DETACHING || length == 0 ||
+        offset > item->bytes || length > item->bytes - offset) {
         return -EINVAL;
     }
     int error = -EAGAIN;
-    if (item->state == SLAB_REVOKED) {
+    if (item->state == FABRIC_SLAB_REVOKED) {
         error = fabric_post_denied(peer, token);
-    } else if (item->state == SLAB_READY) {
+    } else if (item->state == FABRIC_SLAB_READY) {
         const struct fabric_request request = {.write = write,
                                                .slab = slab,
                                                .offset = offset,

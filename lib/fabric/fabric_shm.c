@@ -37,7 +37,7 @@ static struct shm_peer *shm_of(struct fabric_peer *peer)
     return container_of(peer, struct shm_peer, peer);
 }
 
-static void unmap(struct slabs_item *item)
+static void unmap(struct fabric_slabs_item *item)
 {
     if (item->base != NULL) {
         CHECK(munmap(item->base, item->bytes) == 0);
@@ -73,7 +73,7 @@ static int shm_attach(struct fabric_peer *peer, const struct fabric_grant *grant
     pageop_request_encode(&request, data);
     pageop_attach_encode(&attach, data + PAGEOP_REQUEST_BYTES);
     if (send(shm->fd, data, sizeof(data), MSG_NOSIGNAL | MSG_DONTWAIT) == (ssize_t)sizeof(data)) {
-        slabs_get(&peer->slabs, slab)->attach_left = 1;
+        fabric_slabs_get(&peer->slabs, slab)->attach_left = 1;
         return 0;
     }
     if (errno == EAGAIN || errno == EINTR) {
@@ -83,11 +83,12 @@ static int shm_attach(struct fabric_peer *peer, const struct fabric_grant *grant
     return -ENOTCONN;
 }
 
-static void attach_complete(struct shm_peer *shm, struct slabs_item *item, int status,
+static void attach_complete(struct shm_peer *shm, struct fabric_slabs_item *item, int status,
                             struct fabric_sink *sink)
 {
     item->attach_left = 0;
-    slabs_move(&shm->peer.slabs, item->index, status == 0 ? SLAB_READY : SLAB_REVOKED);
+    fabric_slabs_move(&shm->peer.slabs, item->index,
+                      status == 0 ? FABRIC_SLAB_READY : FABRIC_SLAB_REVOKED);
     fabric_sink_put(sink, item->attach_token, status);
 }
 
@@ -95,7 +96,7 @@ static void attach_complete(struct shm_peer *shm, struct slabs_item *item, int s
  * Maps what the node passed. A file that is too small, or could still shrink, would kill us with
  * SIGBUS later, so it is refused. A read-only grant comes as a read-only descriptor.
  */
-static int map_slab(struct slabs_item *item, int fd)
+static int map_slab(struct fabric_slabs_item *item, int fd)
 {
     struct stat status;
     if (fd < 0 || fstat(fd, &status) != 0 || (uint64_t)status.st_size < item->bytes) {
@@ -118,8 +119,8 @@ static int map_slab(struct slabs_item *item, int fd)
 static int attach_arrived(struct shm_peer *shm, const struct pageop_reply *reply, int fd,
                           struct fabric_sink *sink)
 {
-    struct slabs_item *item = slabs_get(&shm->peer.slabs, reply->handle);
-    if (item == NULL || item->state != SLAB_ATTACHING) {
+    struct fabric_slabs_item *item = fabric_slabs_get(&shm->peer.slabs, reply->handle);
+    if (item == NULL || item->state != FABRIC_SLAB_ATTACHING) {
         return -EPROTO;
     }
     int status = reply->status == PAGEOP_OK ? map_slab(item, fd) : -EIO;
@@ -133,12 +134,12 @@ static int attach_arrived(struct shm_peer *shm, const struct pageop_reply *reply
  */
 static int revoke_arrived(struct shm_peer *shm, const struct pageop_reply *reply)
 {
-    struct slabs_item *item = slabs_get(&shm->peer.slabs, reply->handle);
-    if (item == NULL || item->state != SLAB_READY) {
+    struct fabric_slabs_item *item = fabric_slabs_get(&shm->peer.slabs, reply->handle);
+    if (item == NULL || item->state != FABRIC_SLAB_READY) {
         return 0;
     }
     unmap(item);
-    slabs_move(&shm->peer.slabs, item->index, SLAB_REVOKED);
+    fabric_slabs_move(&shm->peer.slabs, item->index, FABRIC_SLAB_REVOKED);
     /* A full socket buffer: the node is not reading; it will give up on us in the end. */
     int error = send_request(shm, PAGEOP_UNMAPPED, reply->handle);
     return error == -EAGAIN ? 0 : error;
@@ -210,8 +211,8 @@ static void receive(struct shm_peer *shm, struct fabric_sink *sink)
 static void complete_dead(struct shm_peer *shm, struct fabric_sink *sink)
 {
     for (uint32_t i = 0; i < shm->peer.slabs.count && !fabric_sink_full(sink); i++) {
-        struct slabs_item *item = slabs_get(&shm->peer.slabs, i);
-        if (item != NULL && item->state == SLAB_ATTACHING) {
+        struct fabric_slabs_item *item = fabric_slabs_get(&shm->peer.slabs, i);
+        if (item != NULL && item->state == FABRIC_SLAB_ATTACHING) {
             attach_complete(shm, item, -ENOTCONN, sink);
         }
     }
@@ -219,15 +220,15 @@ static void complete_dead(struct shm_peer *shm, struct fabric_sink *sink)
 
 static void send_detaches(struct shm_peer *shm)
 {
-    struct slabs *slabs = &shm->peer.slabs;
+    struct fabric_slabs *slabs = &shm->peer.slabs;
     while (!list_empty(&slabs->detaching)) {
-        struct slabs_item *item =
-            list_entry(list_first(&slabs->detaching), struct slabs_item, node);
+        struct fabric_slabs_item *item =
+            list_entry(list_first(&slabs->detaching), struct fabric_slabs_item, node);
         int error = shm->peer.dead ? 0 : send_request(shm, PAGEOP_DETACH, item->index);
         if (error == -EAGAIN || error == -EINTR) {
             return;
         }
-        slabs_move(slabs, item->index, SLAB_FREE);
+        fabric_slabs_move(slabs, item->index, FABRIC_SLAB_FREE);
         if (error != 0) {
             die(shm);
         }
@@ -236,7 +237,7 @@ static void send_detaches(struct shm_peer *shm)
 
 static void shm_detach(struct fabric_peer *peer, uint32_t slab)
 {
-    unmap(slabs_get(&peer->slabs, slab));
+    unmap(fabric_slabs_get(&peer->slabs, slab));
     send_detaches(shm_of(peer));
 }
 
@@ -259,7 +260,7 @@ static void shm_poll(struct fabric_peer *peer, struct fabric_sink *sink)
     }
 }
 
-static void copy(const struct slabs_item *item, const struct fabric_request *request)
+static void copy(const struct fabric_slabs_item *item, const struct fabric_request *request)
 {
     uint8_t *at = item->base + request->offset;
     for (uint32_t i = 0; i < request->segment_count; i++) {
@@ -276,7 +277,7 @@ static void copy(const struct slabs_item *item, const struct fabric_request *req
 static int shm_post(struct fabric_peer *peer, const struct fabric_request *request)
 {
     struct shm_peer *shm = shm_of(peer);
-    const struct slabs_item *item = slabs_get(&peer->slabs, request->slab);
+    const struct fabric_slabs_item *item = fabric_slabs_get(&peer->slabs, request->slab);
     if (request->write && !item->writable) {
         return fabric_post_denied(peer, request->token);
     }
@@ -334,8 +335,8 @@ int fabric_shm_connect(const struct fabric_endpoint *endpoint, uint64_t deadline
         return -ENOMEM;
     }
     fabric_peer_init(&shm->peer, &shm_provider);
-    int error = connect_hello(SOCK_SEQPACKET, (const struct sockaddr *)&address, sizeof(address),
-                              deadline_ns, &shm->fd, ret_reason);
+    int error = fabric_connect_hello(SOCK_SEQPACKET, (const struct sockaddr *)&address,
+                                     sizeof(address), deadline_ns, &shm->fd, ret_reason);
     if (error != 0) {
         shm->fd = -1;
         shm_close(&shm->peer);

@@ -124,14 +124,15 @@ static void slot_free(struct tcp_peer *tcp, struct slot *slot)
 static void attach_answered(struct tcp_peer *tcp, uint32_t slab, int status,
                             struct fabric_sink *sink)
 {
-    struct slabs_item *item = slabs_get(&tcp->peer.slabs, slab);
+    struct fabric_slabs_item *item = fabric_slabs_get(&tcp->peer.slabs, slab);
     CHECK(item != NULL);
     CHECK(item->attach_left != 0);
     if (item->attach_status == 0) {
         item->attach_status = status;
     }
     if (--item->attach_left == 0) {
-        slabs_move(&tcp->peer.slabs, slab, item->attach_status == 0 ? SLAB_READY : SLAB_REVOKED);
+        fabric_slabs_move(&tcp->peer.slabs, slab,
+                          item->attach_status == 0 ? FABRIC_SLAB_READY : FABRIC_SLAB_REVOKED);
         fabric_sink_put(sink, item->attach_token, item->attach_status);
     }
 }
@@ -361,15 +362,15 @@ static void receive(struct tcp_peer *tcp, struct lane *lane, struct fabric_sink 
 /* Tells the node about slabs that were given up, as far as slots are free. */
 static void send_detaches(struct tcp_peer *tcp)
 {
-    struct slabs *slabs = &tcp->peer.slabs;
+    struct fabric_slabs *slabs = &tcp->peer.slabs;
     while (!list_empty(&slabs->detaching) && tcp->free_count >= LANES) {
-        struct slabs_item *item =
-            list_entry(list_first(&slabs->detaching), struct slabs_item, node);
+        struct fabric_slabs_item *item =
+            list_entry(list_first(&slabs->detaching), struct fabric_slabs_item, node);
         const struct pageop_request request = {.kind = PAGEOP_DETACH, .handle = item->index};
         for (unsigned i = 0; i < LANES; i++) {
             (void)slot_queue(tcp, i, &request);
         }
-        slabs_move(slabs, item->index, SLAB_FREE);
+        fabric_slabs_move(slabs, item->index, FABRIC_SLAB_FREE);
     }
 }
 
@@ -423,7 +424,7 @@ static int tcp_attach(struct fabric_peer *peer, const struct fabric_grant *grant
     struct pageop_attach attach = {.slab_index = grant->slab_index,
                                    .generation = grant->generation};
     memcpy(attach.key, grant->key, sizeof(attach.key));
-    slabs_get(&peer->slabs, slab)->attach_left = LANES;
+    fabric_slabs_get(&peer->slabs, slab)->attach_left = LANES;
     for (unsigned i = 0; i < LANES; i++) {
         struct slot *slot = slot_queue(tcp, i, &wire);
         pageop_attach_encode(&attach, slot->header + PAGEOP_REQUEST_BYTES);
@@ -436,7 +437,7 @@ static int tcp_attach(struct fabric_peer *peer, const struct fabric_grant *grant
 static void tcp_detach(struct fabric_peer *peer, uint32_t slab)
 {
     if (peer->dead) {
-        slabs_move(&peer->slabs, slab, SLAB_FREE);
+        fabric_slabs_move(&peer->slabs, slab, FABRIC_SLAB_FREE);
     }
 }
 
@@ -484,11 +485,12 @@ static struct tcp_peer *tcp_new(void)
     return tcp;
 }
 
-static int tcp_connect_lane(struct tcp_peer *tcp, struct lane *lane, const struct address *address,
-                            uint64_t deadline_ns, char *ret_reason)
+static int tcp_connect_lane(struct tcp_peer *tcp, struct lane *lane,
+                            const struct fabric_address *address, uint64_t deadline_ns,
+                            char *ret_reason)
 {
-    int error = connect_hello(SOCK_STREAM, (const struct sockaddr *)&address->storage,
-                              address->length, deadline_ns, &lane->fd, ret_reason);
+    int error = fabric_connect_hello(SOCK_STREAM, (const struct sockaddr *)&address->storage,
+                                     address->length, deadline_ns, &lane->fd, ret_reason);
     if (error != 0) {
         return error;
     }
@@ -503,8 +505,8 @@ static int tcp_connect_lane(struct tcp_peer *tcp, struct lane *lane, const struc
 int fabric_tcp_connect(const struct fabric_endpoint *endpoint, uint64_t deadline_ns,
                        struct fabric_peer **ret, char *ret_reason)
 {
-    struct address address;
-    if (address_parse(endpoint->tcp_address, &address) != 0) {
+    struct fabric_address address;
+    if (fabric_address_parse(endpoint->tcp_address, &address) != 0) {
         (void)snprintf(ret_reason, FABRIC_REASON_BYTES, "\"%.64s\" is not ADDRESS:PORT",
                        endpoint->tcp_address);
         return -EHOSTUNREACH;

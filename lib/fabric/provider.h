@@ -32,7 +32,7 @@ static inline void fabric_sink_put(struct fabric_sink *sink, uint64_t token, int
 /* One checked read or write. */
 struct fabric_request {
     bool write;
-    uint32_t slab; /* in state SLAB_READY */
+    uint32_t slab; /* in state FABRIC_SLAB_READY */
     uint64_t offset;
     const struct iovec *segments;
     uint32_t segment_count;
@@ -45,9 +45,10 @@ struct fabric_provider {
     void (*close)(struct fabric_peer *peer);
     /* NULL: nothing to do. */
     int (*register_memory)(struct fabric_peer *peer, void *base, uint64_t bytes);
-    /* `slab` is in state SLAB_ATTACHING; -EAGAIN leaves no trace. */
+    /* `slab` is in state FABRIC_SLAB_ATTACHING; -EAGAIN leaves no trace. */
     int (*attach)(struct fabric_peer *peer, const struct fabric_grant *grant, uint32_t slab);
-    /* `slab` is in state SLAB_DETACHING, on peer->slabs.detaching, until the provider is done. */
+    /* `slab` is in state FABRIC_SLAB_DETACHING, on peer->slabs.detaching, until the provider is
+     * done. */
     void (*detach)(struct fabric_peer *peer, uint32_t slab);
     int (*post)(struct fabric_peer *peer, const struct fabric_request *request);
     void (*poll)(struct fabric_peer *peer, struct fabric_sink *sink);
@@ -58,7 +59,7 @@ struct fabric_provider {
 struct fabric_peer {
     const struct fabric_provider *provider;
     struct fabric_counters counters;
-    struct slabs slabs;
+    struct fabric_slabs slabs;
     bool dead;
     /* Refusals that complete without reaching the provider (the slab was revoked). */
     uint64_t denied[FABRIC_DENIED_MAX];

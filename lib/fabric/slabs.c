@@ -10,21 +10,22 @@
 #define GROW_COUNT 64u
 
 static const uint32_t moves[] = {
-    [SLAB_FREE] = STATE_TO(SLAB_ATTACHING),
+    [FABRIC_SLAB_FREE] = STATE_TO(FABRIC_SLAB_ATTACHING),
     /* FREE: the request could not even be queued. */
-    [SLAB_ATTACHING] = STATE_TO(SLAB_READY) | STATE_TO(SLAB_REVOKED) | STATE_TO(SLAB_FREE),
-    [SLAB_READY] = STATE_TO(SLAB_REVOKED) | STATE_TO(SLAB_DETACHING),
-    [SLAB_REVOKED] = STATE_TO(SLAB_DETACHING),
-    [SLAB_DETACHING] = STATE_TO(SLAB_FREE),
+    [FABRIC_SLAB_ATTACHING] =
+        STATE_TO(FABRIC_SLAB_READY) | STATE_TO(FABRIC_SLAB_REVOKED) | STATE_TO(FABRIC_SLAB_FREE),
+    [FABRIC_SLAB_READY] = STATE_TO(FABRIC_SLAB_REVOKED) | STATE_TO(FABRIC_SLAB_DETACHING),
+    [FABRIC_SLAB_REVOKED] = STATE_TO(FABRIC_SLAB_DETACHING),
+    [FABRIC_SLAB_DETACHING] = STATE_TO(FABRIC_SLAB_FREE),
 };
 
-void slabs_init(struct slabs *slabs)
+void fabric_slabs_init(struct fabric_slabs *slabs)
 {
-    *slabs = (struct slabs){0};
+    *slabs = (struct fabric_slabs){0};
     list_init(&slabs->detaching);
 }
 
-void slabs_fini(struct slabs *slabs)
+void fabric_slabs_fini(struct fabric_slabs *slabs)
 {
     for (uint32_t i = 0; i < slabs->count; i++) {
         free(slabs->items[i]);
@@ -32,19 +33,20 @@ void slabs_fini(struct slabs *slabs)
     free(slabs->items);
 }
 
-static int grow(struct slabs *slabs)
+static int grow(struct fabric_slabs *slabs)
 {
-    if (slabs->count == SLABS_MAX) {
+    if (slabs->count == FABRIC_SLABS_MAX) {
         return -EAGAIN;
     }
     uint32_t count = slabs->count + GROW_COUNT;
-    struct slabs_item **items = realloc(slabs->items, count * sizeof(struct slabs_item *));
+    struct fabric_slabs_item **items =
+        realloc(slabs->items, count * sizeof(struct fabric_slabs_item *));
     if (items == NULL) {
         return -ENOMEM;
     }
     slabs->items = items;
     for (; slabs->count < count; slabs->count++) {
-        struct slabs_item *item = calloc(1, sizeof(*item));
+        struct fabric_slabs_item *item = calloc(1, sizeof(*item));
         if (item == NULL) {
             return -ENOMEM;
         }
@@ -54,10 +56,10 @@ static int grow(struct slabs *slabs)
     return 0;
 }
 
-int slabs_take(struct slabs *slabs, uint64_t bytes, uint64_t token, uint32_t *ret)
+int fabric_slabs_take(struct fabric_slabs *slabs, uint64_t bytes, uint64_t token, uint32_t *ret)
 {
     uint32_t index = 0;
-    while (index < slabs->count && slabs->items[index]->state != SLAB_FREE) {
+    while (index < slabs->count && slabs->items[index]->state != FABRIC_SLAB_FREE) {
         index++;
     }
     if (index == slabs->count) {
@@ -66,29 +68,29 @@ int slabs_take(struct slabs *slabs, uint64_t bytes, uint64_t token, uint32_t *re
             return error;
         }
     }
-    struct slabs_item *item = slabs->items[index];
-    *item = (struct slabs_item){.index = index, .bytes = bytes, .attach_token = token};
+    struct fabric_slabs_item *item = slabs->items[index];
+    *item = (struct fabric_slabs_item){.index = index, .bytes = bytes, .attach_token = token};
     list_init(&item->node);
-    slabs_move(slabs, index, SLAB_ATTACHING);
+    fabric_slabs_move(slabs, index, FABRIC_SLAB_ATTACHING);
     *ret = index;
     return 0;
 }
 
-struct slabs_item *slabs_get(const struct slabs *slabs, uint32_t index)
+struct fabric_slabs_item *fabric_slabs_get(const struct fabric_slabs *slabs, uint32_t index)
 {
-    if (index >= slabs->count || slabs->items[index]->state == SLAB_FREE) {
+    if (index >= slabs->count || slabs->items[index]->state == FABRIC_SLAB_FREE) {
         return NULL;
     }
     return slabs->items[index];
 }
 
-void slabs_move(struct slabs *slabs, uint32_t index, enum slabs_state to)
+void fabric_slabs_move(struct fabric_slabs *slabs, uint32_t index, enum fabric_slabs_state to)
 {
-    struct slabs_item *item = slabs->items[index];
+    struct fabric_slabs_item *item = slabs->items[index];
     CHECK(state_may_move(moves, item->state, to));
     item->state = to;
     list_remove(&item->node);
-    if (to == SLAB_DETACHING) {
+    if (to == FABRIC_SLAB_DETACHING) {
         list_append(&slabs->detaching, &item->node);
     }
 }

@@ -10,20 +10,20 @@
 #include "lib/base/list.h"
 #include "lib/wire/pageop.h"
 
-#define SLABS_MAX PAGEOP_HANDLES_MAX
+#define FABRIC_SLABS_MAX PAGEOP_HANDLES_MAX
 
-enum slabs_state {
-    SLAB_FREE,      /* the index is not in use */
-    SLAB_ATTACHING, /* asked for; posts have to wait */
-    SLAB_READY,     /* posts reach the memory node */
-    SLAB_REVOKED,   /* taken back or refused: posts complete with -EACCES */
-    SLAB_DETACHING, /* given up here, the memory node has not been told yet */
+enum fabric_slabs_state {
+    FABRIC_SLAB_FREE,      /* the index is not in use */
+    FABRIC_SLAB_ATTACHING, /* asked for; posts have to wait */
+    FABRIC_SLAB_READY,     /* posts reach the memory node */
+    FABRIC_SLAB_REVOKED,   /* taken back or refused: posts complete with -EACCES */
+    FABRIC_SLAB_DETACHING, /* given up here, the memory node has not been told yet */
 };
 
-struct slabs_item {
+struct fabric_slabs_item {
     struct list node; /* of slabs.detaching */
     uint32_t index;
-    enum slabs_state state;
+    enum fabric_slabs_state state;
     uint8_t attach_left; /* answers to the attach that are still to come */
     int attach_status;   /* the first error among them */
     uint64_t attach_token;
@@ -32,21 +32,23 @@ struct slabs_item {
     bool writable; /* shm */
 };
 
-struct slabs {
-    struct slabs_item **items;
+struct fabric_slabs {
+    struct fabric_slabs_item **items;
     uint32_t count;
     struct list detaching;
 };
 
-void slabs_init(struct slabs *slabs);
+void fabric_slabs_init(struct fabric_slabs *slabs);
 /* Items must not be mapped any more. */
-void slabs_fini(struct slabs *slabs);
+void fabric_slabs_fini(struct fabric_slabs *slabs);
 
-/* A free index, now in state SLAB_ATTACHING. Errors: -ENOMEM, -EAGAIN at SLABS_MAX. */
-int slabs_take(struct slabs *slabs, uint64_t bytes, uint64_t token, uint32_t *ret) MUST_CHECK;
+/* A free index, now in state FABRIC_SLAB_ATTACHING. Errors: -ENOMEM, -EAGAIN at FABRIC_SLABS_MAX.
+ */
+int fabric_slabs_take(struct fabric_slabs *slabs, uint64_t bytes, uint64_t token,
+                      uint32_t *ret) MUST_CHECK;
 /* The item at `index`, or NULL if there is none that is in use. */
-struct slabs_item *slabs_get(const struct slabs *slabs, uint32_t index);
+struct fabric_slabs_item *fabric_slabs_get(const struct fabric_slabs *slabs, uint32_t index);
 /* Moves an item along the table of legal moves. */
-void slabs_move(struct slabs *slabs, uint32_t index, enum slabs_state to);
+void fabric_slabs_move(struct fabric_slabs *slabs, uint32_t index, enum fabric_slabs_state to);
 
 #endif
