@@ -224,7 +224,8 @@ def test_launch_makes_a_name():
 
 
 def test_launch_waits_until_it_started():
-    states = iter([dict(RUNNING, state='INSTANCE_PENDING'), dict(RUNNING, state='INSTANCE_STARTING'),
+    states = iter([dict(RUNNING, state='INSTANCE_PENDING'),
+                   dict(RUNNING, state='INSTANCE_STARTING'),
                    RUNNING])
     controller = start({'LAUNCH': RUNNING, 'WAIT': lambda _: next(states)})
     done = ctl(controller, 'launch', 'true')
@@ -342,7 +343,8 @@ def test_stop_and_rm():
 
 
 def test_inspect():
-    buckets = [{'name': f'fault_remote_ns_{i}', 'value': v} for i, v in ((12, 98), (13, 1), (20, 1))]
+    buckets = [{'name': f'fault_remote_ns_{i}', 'value': v}
+               for i, v in ((12, 98), (13, 1), (20, 1))]
     live = {'counters': [{'name': 'faults_remote', 'value': 100, 'unit': 'faults'},
                          {'name': 'far_pages_read', 'value': 300, 'unit': 'pages'}] + buckets,
             'unknown_syscalls': ['io_uring_setup (425)'],
@@ -370,7 +372,8 @@ def test_ps():
     controller = start({'INSTANCE_LIST': {'instances': [
         RUNNING, dict(ended('far-lost', 0, 'mn2 is gone', 'INSTANCE_FAILED'), name='b')]}})
     got = ctl_json(controller, 'ps')['instances']
-    expect_equal([(i['name'], i['state']) for i in got], [('idx', 'running'), ('b', 'failed')], 'ps')
+    expect_equal([(i['name'], i['state']) for i in got],
+                 [('idx', 'running'), ('b', 'failed')], 'ps')
     expect_in('far-lost: mn2 is gone', ctl(controller, 'ps').stdout, 'outcome')
 
 
