@@ -16,7 +16,7 @@
  *     set A (Intel SDM vol. 3, 4.10.2.2), so with A = 0 since the last flush nothing is cached.
  *  5. A write is submitted only after D was cleared by a compare-and-swap that found A = 0 and
  *     nothing cached (as in 4): a store that comes later sets D again, and the page stays dirty.
- *  6. PTE_FAR on a local page: the far page takes room and must be discarded when the page goes.
+ *  6. PTE_FAR on a local page: the far page may take room and must be discarded when the page goes.
  *     With D = 0 and no write in flight, it also holds the same bytes.
  */
 #ifndef DILOS_UNIKERNEL_FAR_PAGE_H

@@ -49,15 +49,18 @@ int writeback_error(void)
     return state.error;
 }
 
-/* A page that has its far page can be written however full the far memory is. */
+/*
+ * A page that has its far page can be written however full the far memory is. Failures in a row
+ * are limited, so that a reclaim that waits for writes ends.
+ */
 static bool may_write(uint64_t entry)
 {
     if (pager.background == NULL || io_kind_count(IO_WRITE) >= WRITES_IN_FLIGHT_MAX ||
         blkq_room(pager.background) < QUEUE_ROOM_KEPT) {
         return false;
     }
-    if (state.error == 0 || (state.error == -ENOSPC && (entry & PTE_FAR) != 0) ||
-        (state.error == -EIO && state.failures < WRITE_FAILURES_MAX)) {
+    bool likely = state.error != -ENOSPC || (entry & PTE_FAR) != 0;
+    if (state.error == 0 || (likely && state.failures < WRITE_FAILURES_MAX)) {
         return true;
     }
     if (state.probes > 0) {
@@ -116,7 +119,8 @@ static void settle(struct frame *frame, bool written)
     uint64_t next;
     do {
         CHECK(pte_state(entry) == PAGE_WRITING);
-        next = (entry & ~PTE_WRITING) | (written ? PTE_FAR : PTE_D);
+        /* A write that failed may have taken room all the same. */
+        next = (entry & ~PTE_WRITING) | PTE_FAR | (written ? 0 : PTE_D);
     } while (!page_move(frame->pte, &entry, next));
     bool idle = (next & (PTE_A | PTE_D)) == 0 && frame->pins == 0;
     frame_move(frame, idle ? FRAME_CLEAN : FRAME_ACTIVE);
