@@ -37,6 +37,7 @@ struct launch {
     bool attach;
     bool detach;
     bool pass_status;
+    bool measure_device;
     /* made from the above */
     char default_name[NAME_BYTES];
     char *environment_items[ARGS_LIST_MAX];
@@ -133,6 +134,7 @@ static int make_spec(struct launch *l, const struct args_rest *rest)
     l->spec.image = (char *)(uintptr_t)l->image;
     l->spec.agent = (char *)(uintptr_t)l->agent;
     l->spec.prefetch = (char *)(uintptr_t)l->prefetch;
+    l->spec.measure_device = l->measure_device;
     int exit_code = make_environment(l);
     if (exit_code == EXIT_DONE) {
         exit_code = files_parse(&l->files, l->directory, &l->spec.files, &l->spec.n_files);
@@ -239,6 +241,8 @@ int cmd_launch(struct cli *cli)
         {"image", ARGS_TEXT, &l.image, "NAME", "an image built before; default: make one"},
         {"agent", ARGS_TEXT, &l.agent, "NAME", "where to run; default: any agent"},
         {"prefetch", ARGS_TEXT, &l.prefetch, "KIND", "none, readahead or trend; default: none"},
+        {"measure-device", ARGS_FLAG, &l.measure_device, NULL,
+         "first time bare reads of the far device: one JSON line on stdout"},
         {"wait", ARGS_FLAG, &l.wait, NULL, "stay until the program ends"},
         {"attach", ARGS_FLAG, &l.attach, NULL,
          "copy its stdout and stderr to ours until it ends; Ctrl-C stops it"},
