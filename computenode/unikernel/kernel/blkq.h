@@ -47,8 +47,14 @@ int blkq_submit(struct blkq *q, enum blkq_op op, uint64_t sector,
                 const struct blkq_segment *segments, uint32_t segment_count,
                 uint64_t token) MUST_CHECK;
 
-/* Tells the device that `sector_count` sectors hold nothing: they read as zeros afterwards. */
+/*
+ * Tells the device that `sector_count` sectors hold nothing: they read as zeros afterwards.
+ * Errors: -EAGAIN, -EINVAL, -ENOTSUP no DISCARD, -EMSGSIZE above blkq_discard_max().
+ */
 int blkq_discard(struct blkq *q, uint64_t sector, uint64_t sector_count, uint64_t token) MUST_CHECK;
+
+/* Sectors that one blkq_discard() may cover; 0: the device has no DISCARD. */
+uint64_t blkq_discard_max(const struct blkq *q);
 
 /* Makes everything submitted visible to the device, with one notification if it asks for one. */
 void blkq_kick(struct blkq *q);

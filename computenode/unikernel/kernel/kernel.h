@@ -47,6 +47,14 @@ int copy_pageable(uint64_t to, uint64_t from, size_t bytes) MUST_CHECK;
 int uaccess_failure(void);
 
 /* ---- time ---- */
+/* What clock_ns() computes with, for the vDSO: ns = (tsc - tsc_start) * ns_multiplier >> 32, the
+ * product having 128 bits; clock_realtime_ns() adds realtime_start_ns. Constant once booted. */
+struct clock_parameters {
+    uint64_t tsc_start;
+    uint64_t ns_multiplier;
+    uint64_t realtime_start_ns;
+};
+const struct clock_parameters *clock_parameters(void);
 uint64_t clock_realtime_ns(void); /* since 1970 UTC */
 uint64_t clock_tsc_hz(void);
 /* Halts (doing pager work first) until `deadline_ns` of clock_ns() or a pending signal. */
@@ -58,6 +66,8 @@ void random_fill(void *to, size_t bytes); /* ChaCha20 seeded by the boot specifi
 uint64_t machine_ram_bytes(void);
 void user_fs_base_set(uint64_t base); /* FS.base of the running thread */
 uint64_t user_fs_base(void);
+void user_gs_base_set(uint64_t base); /* both bases: below MM_USER_END, checked by the caller */
+uint64_t user_gs_base(void);
 /* Drops to ring 3; does not return. Starts with a clean FPU state. */
 NORETURN void user_enter(const struct user_regs *regs);
 struct gueststats *machine_stats(void);

@@ -1,0 +1,137 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "computenode/unikernel/kernel/bench_device.h"
+
+#include <errno.h>
+
+#include "computenode/unikernel/far/frame.h"
+
+#define READ_COUNT   2000u
+#define SPAN_BYTES   (64 * MIB)
+#define PAGE_SECTORS (PAGE_BYTES / BLKQ_SECTOR_BYTES)
+#define START_SECTOR (GIB / BLKQ_SECTOR_BYTES)
+#define POLL_FOR_NS  UINT64_C(10000000000)
+
+static struct {
+    struct blkq *q;
+    phys_addr_t frame;
+    uint32_t order[READ_COUNT];
+    uint64_t sector[READ_COUNT];
+    uint64_t ns[READ_COUNT];
+} bench;
+
+NORETURN static void stop(int status, const char *what)
+{
+    char reason[96];
+    (void)ksnprintf(reason, sizeof(reason), "device benchmark: %s: error %d", what, -status);
+    machine_exit(CTL_FAR_LOST, -status, reason);
+}
+
+static uint64_t random_u64(void)
+{
+    uint64_t value;
+    random_fill(&value, sizeof(value));
+    return value;
+}
+
+/* One request, polled without rest. */
+static void transfer(enum blkq_op op, uint64_t sector)
+{
+    struct blkq_segment segment = {bench.frame, PAGE_BYTES};
+    struct blkq_done done = {.status = 0};
+    int r = blkq_submit(bench.q, op, sector, &segment, 1, sector);
+    if (r != 0) {
+        stop(r, "a request was refused");
+    }
+    blkq_kick(bench.q);
+    uint64_t start_ns = clock_ns();
+    while (blkq_poll(bench.q, &done, 1) == 0) {
+        if (clock_ns() - start_ns > POLL_FOR_NS) {
+            stop(-ETIMEDOUT, "no answer");
+        }
+        cpu_relax();
+    }
+    if (done.status != 0 || done.token != sector) {
+        stop(done.status, "a request failed");
+    }
+}
+
+static uint64_t word_of(uint64_t sector, uint32_t i)
+{
+    return (sector + 1) * UINT64_C(0x9e3779b97f4a7c15) + i;
+}
+
+static void write_one(uint64_t sector)
+{
+    uint64_t *page = phys_to_virt(bench.frame);
+    for (uint32_t i = 0; i < PAGE_BYTES / 8; i++) {
+        page[i] = word_of(sector, i);
+    }
+    transfer(BLKQ_WRITE, sector);
+}
+
+static uint64_t read_one(uint64_t sector)
+{
+    uint64_t *page = phys_to_virt(bench.frame);
+    for (uint32_t i = 0; i < PAGE_BYTES / 8; i++) {
+        page[i] = 0;
+    }
+    uint64_t start_ns = clock_ns();
+    transfer(BLKQ_READ, sector);
+    uint64_t ns = clock_ns() - start_ns;
+    for (uint32_t i = 0; i < PAGE_BYTES / 8; i++) {
+        if (page[i] != word_of(sector, i)) {
+            stop(-EIO, "a page came back with other bytes");
+        }
+    }
+    return ns;
+}
+
+static void sort_ns(void)
+{
+    for (uint32_t gap = READ_COUNT / 2; gap != 0; gap /= 2) {
+        for (uint32_t i = gap; i < READ_COUNT; i++) {
+            uint64_t value = bench.ns[i];
+            uint32_t j = i;
+            for (; j >= gap && bench.ns[j - gap] > value; j -= gap) {
+                bench.ns[j] = bench.ns[j - gap];
+            }
+            bench.ns[j] = value;
+        }
+    }
+}
+
+static void shuffle(void)
+{
+    for (uint32_t i = READ_COUNT - 1; i != 0; i--) {
+        uint32_t j = (uint32_t)(random_u64() % (i + 1));
+        uint32_t swapped = bench.order[i];
+        bench.order[i] = bench.order[j];
+        bench.order[j] = swapped;
+    }
+}
+
+void bench_device(struct blkq *q)
+{
+    char line[160];
+    bench.q = q;
+    if (frame_alloc_kernel(&bench.frame) != 0) {
+        machine_exit(CTL_NO_MEMORY, 0, "device benchmark: no frame");
+    }
+    for (uint32_t i = 0; i < READ_COUNT; i++) {
+        uint64_t page = random_u64() % (SPAN_BYTES / PAGE_BYTES);
+        bench.sector[i] = START_SECTOR + page * PAGE_SECTORS;
+        bench.order[i] = i;
+        write_one(bench.sector[i]);
+    }
+    shuffle();
+    for (uint32_t i = 0; i < READ_COUNT; i++) {
+        bench.ns[i] = read_one(bench.sector[bench.order[i]]);
+    }
+    sort_ns();
+    int length = ksnprintf(
+        line, sizeof(line), "{\"reads\":%u,\"median_ns\":%llu,\"min_ns\":%llu,\"max_ns\":%llu}\n",
+        READ_COUNT, (unsigned long long)bench.ns[READ_COUNT / 2], (unsigned long long)bench.ns[0],
+        (unsigned long long)bench.ns[READ_COUNT - 1]);
+    control_output(1, line, (size_t)length);
+    machine_exit(CTL_EXITED, 0, "");
+}

@@ -1,0 +1,109 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "computenode/unikernel/kernel/selftest.h"
+
+#include <string.h>
+
+#include "computenode/unikernel/kernel/kernel.h"
+#include "lib/base/check.h"
+
+#define HEAP_BLOCKS 400
+#define HEAP_ROUNDS 8000u
+
+static void test_panic(void)
+{
+    panic("selftest asked for it");
+}
+
+static void test_check(void)
+{
+    volatile int one = 1;
+    CHECK(one == 2);
+}
+
+static void test_null(void)
+{
+    volatile uint8_t *nowhere = (volatile uint8_t *)(uintptr_t)UINT64_C(0xffffd80000000000);
+    *nowhere = 1;
+}
+
+static uint64_t overflow(volatile uint64_t *above)
+{
+    volatile uint64_t here[64];
+    here[0] = above != NULL ? above[0] + 1 : 0;
+    return here[0] == UINT64_MAX ? 0 : overflow(here) + here[0];
+}
+
+static void test_stack(void)
+{
+    klog(CTL_LEVEL_INFO, "%llu", (unsigned long long)overflow(NULL));
+}
+
+/* Blocks of many sizes, each filled with a byte of its own and checked before it is freed. */
+static void test_heap(void)
+{
+    static uint8_t *blocks[HEAP_BLOCKS];
+    static uint32_t sizes[HEAP_BLOCKS];
+    uint32_t seed = 1;
+    for (uint32_t i = 0; i < HEAP_ROUNDS; i++) {
+        seed = seed * 1664525u + 1013904223u;
+        uint32_t at = (seed >> 8) % HEAP_BLOCKS;
+        uint8_t *block = blocks[at];
+        for (uint32_t k = 0; block != NULL && k < sizes[at]; k++) {
+            CHECK(block[k] == (uint8_t)at);
+        }
+        kfree(block);
+        sizes[at] = (seed >> 16) % ((seed >> 12) % 16 == 0 ? 40000 : 600);
+        blocks[at] = kmalloc(sizes[at]);
+        CHECK(blocks[at] != NULL);
+        CHECK((uintptr_t)blocks[at] % 16 == 0);
+        memset(blocks[at], (int)at, sizes[at]);
+    }
+    for (uint32_t i = 0; i < HEAP_BLOCKS; i++) {
+        kfree(blocks[i]);
+    }
+    machine_exit(CTL_EXITED, 0, "heap ok");
+}
+
+static void test_random(void)
+{
+    uint8_t bytes[16];
+    char line[33];
+    random_fill(bytes, sizeof(bytes));
+    for (size_t i = 0; i < sizeof(bytes); i++) {
+        (void)ksnprintf(line + 2 * i, 3, "%02x", bytes[i]);
+    }
+    machine_exit(CTL_EXITED, 0, line);
+}
+
+static void test_sleep(void)
+{
+    uint64_t deadline_ns = clock_ns() + 50000000;
+    clock_sleep_until(deadline_ns);
+    CHECK(clock_ns() >= deadline_ns);
+    machine_exit(CTL_EXITED, 0, "sleep ok");
+}
+
+static const struct {
+    const char *name;
+    void (*run)(void);
+} tests[] = {
+    {"panic", test_panic}, {"check", test_check},   {"null", test_null},   {"stack", test_stack},
+    {"heap", test_heap},   {"random", test_random}, {"sleep", test_sleep},
+};
+
+void selftest(const char *cmdline)
+{
+    const char *word = strstr(cmdline, "selftest=");
+    if (word == NULL) {
+        return;
+    }
+    word += strlen("selftest=");
+    for (size_t i = 0; i < ARRAY_LEN(tests); i++) {
+        size_t length = strlen(tests[i].name);
+        if (strncmp(word, tests[i].name, length) == 0 &&
+            (word[length] == ' ' || word[length] == '\0')) {
+            tests[i].run();
+        }
+    }
+    machine_exit(CTL_REFUSED, 1, "command line: no such selftest");
+}
