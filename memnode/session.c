@@ -164,10 +164,9 @@ static void on_close(void *context, struct rpc_connection *connection, int error
 {
     struct session *session = context;
     (void)connection;
-    (void)error;
     session->registered = false;
     CHECK(event_del(session->timer) == 0);
-    if (session->lost) {
+    if (session->lost || error == -ECANCELED) {
         return;
     }
     session->lost = true;
