@@ -230,11 +230,11 @@ static bool continues(const struct area *a, const struct area *b)
            (a->backing == NULL || a->offset + (a->end - a->start) == b->offset);
 }
 
-static void absorb_next(struct areas *as, struct area *a)
+static bool absorb_next(struct areas *as, struct area *a)
 {
     struct area *next = areas_next(as, a);
     if (next == NULL || !continues(a, next)) {
-        return;
+        return false;
     }
     uint64_t end = next->end;
     struct mm_backing *backing = next->backing;
@@ -243,14 +243,16 @@ static void absorb_next(struct areas *as, struct area *a)
     if (backing != NULL) {
         backing->ops->unref(backing);
     }
+    return true;
 }
 
 void areas_join(struct areas *as, struct area *a)
 {
-    absorb_next(as, a);
+    while (absorb_next(as, a)) {
+    }
     struct area *previous = areas_previous(as, a);
     if (previous != NULL) {
-        absorb_next(as, previous);
+        (void)absorb_next(as, previous);
     }
 }
 

@@ -54,7 +54,7 @@ void areas_remove(struct areas *as, struct area *a);
 
 /* Splits areas so that none crosses start or end. Takes up to two reserved nodes. */
 void areas_cut(struct areas *as, uint64_t start, uint64_t end);
-/* Joins an area with the next one and the previous one if they continue each other. */
+/* Joins an area with those after it and the one before it that continue each other. */
 void areas_join(struct areas *as, struct area *a);
 
 /* The hole around an empty range: end of the area before, start of the one after. */
