@@ -44,7 +44,7 @@ enum bootspec_item {
 enum bootspec_mode {
     BOOTSPEC_RUN = 0,          /* run the program */
     BOOTSPEC_PROBE = 1,        /* print "dilos: probe ok" and leave: does this accelerator work? */
-    BOOTSPEC_BENCH_DEVICE = 2, /* polled random reads of the far device, no pager; prints JSON */
+    BOOTSPEC_BENCH_DEVICE = 2, /* time bare reads of the far device, then run the program */
 };
 
 struct bootspec_string {

@@ -5,11 +5,11 @@
 
 #include "computenode/unikernel/far/frame.h"
 
-#define READ_COUNT   2000u
-#define SPAN_BYTES   (64 * MIB)
-#define PAGE_SECTORS (PAGE_BYTES / BLKQ_SECTOR_BYTES)
-#define START_SECTOR (GIB / BLKQ_SECTOR_BYTES)
-#define POLL_FOR_NS  UINT64_C(10000000000)
+#define READ_COUNT     2000u
+#define SPAN_BYTES_MAX (64 * MIB)
+#define PAGE_SECTORS   (PAGE_BYTES / BLKQ_SECTOR_BYTES)
+#define START_SECTOR   (GIB / BLKQ_SECTOR_BYTES)
+#define POLL_FOR_NS    UINT64_C(10000000000)
 
 static struct {
     struct blkq *q;
@@ -33,6 +33,17 @@ static uint64_t random_u64(void)
     return value;
 }
 
+static void wait_one(struct blkq_done *ret)
+{
+    uint64_t start_ns = clock_ns();
+    while (blkq_poll(bench.q, ret, 1) == 0) {
+        if (clock_ns() - start_ns > POLL_FOR_NS) {
+            stop(-ETIMEDOUT, "no answer");
+        }
+        cpu_relax();
+    }
+}
+
 /* One request, polled without rest. */
 static void transfer(enum blkq_op op, uint64_t sector)
 {
@@ -43,13 +54,7 @@ static void transfer(enum blkq_op op, uint64_t sector)
         stop(r, "a request was refused");
     }
     blkq_kick(bench.q);
-    uint64_t start_ns = clock_ns();
-    while (blkq_poll(bench.q, &done, 1) == 0) {
-        if (clock_ns() - start_ns > POLL_FOR_NS) {
-            stop(-ETIMEDOUT, "no answer");
-        }
-        cpu_relax();
-    }
+    wait_one(&done);
     if (done.status != 0 || done.token != sector) {
         stop(done.status, "a request failed");
     }
@@ -110,15 +115,45 @@ static void shuffle(void)
     }
 }
 
-void bench_device(struct blkq *q)
+/* Gives the far memory back; the pages read as zeros. */
+static void discard(uint64_t span_bytes)
+{
+    struct blkq_done done = {.status = 0};
+    int r = blkq_discard(bench.q, START_SECTOR, span_bytes / BLKQ_SECTOR_BYTES, 0);
+    if (r != 0) {
+        stop(r, "the discard was refused");
+    }
+    blkq_kick(bench.q);
+    wait_one(&done);
+    if (done.status != 0) {
+        stop(done.status, "the discard failed");
+    }
+}
+
+static void report(void)
 {
     char line[160];
+    int length =
+        ksnprintf(line, sizeof(line),
+                  "{\"system\":\"device\",\"reads\":%u,\"median\":%llu,\"min\":%llu,"
+                  "\"max\":%llu,\"unit\":\"ns/page\"}\n",
+                  READ_COUNT, (unsigned long long)bench.ns[READ_COUNT / 2],
+                  (unsigned long long)bench.ns[0], (unsigned long long)bench.ns[READ_COUNT - 1]);
+    control_output(1, line, (size_t)length);
+}
+
+void bench_device(struct blkq *q, uint64_t far_bytes)
+{
+    uint64_t span_bytes = ALIGN_DOWN(MIN(far_bytes / 2, SPAN_BYTES_MAX), PAGE_BYTES);
     bench.q = q;
+    if (span_bytes == 0) {
+        machine_exit(CTL_REFUSED, 1, "device benchmark: the instance may hold no far memory");
+    }
     if (frame_alloc_kernel(&bench.frame) != 0) {
         machine_exit(CTL_NO_MEMORY, 0, "device benchmark: no frame");
     }
     for (uint32_t i = 0; i < READ_COUNT; i++) {
-        uint64_t page = random_u64() % (SPAN_BYTES / PAGE_BYTES);
+        uint64_t page = random_u64() % (span_bytes / PAGE_BYTES);
         bench.sector[i] = START_SECTOR + page * PAGE_SECTORS;
         bench.order[i] = i;
         write_one(bench.sector[i]);
@@ -127,11 +162,8 @@ void bench_device(struct blkq *q)
     for (uint32_t i = 0; i < READ_COUNT; i++) {
         bench.ns[i] = read_one(bench.sector[bench.order[i]]);
     }
+    discard(span_bytes);
+    frame_free_kernel(bench.frame);
     sort_ns();
-    int length = ksnprintf(
-        line, sizeof(line), "{\"reads\":%u,\"median_ns\":%llu,\"min_ns\":%llu,\"max_ns\":%llu}\n",
-        READ_COUNT, (unsigned long long)bench.ns[READ_COUNT / 2], (unsigned long long)bench.ns[0],
-        (unsigned long long)bench.ns[READ_COUNT - 1]);
-    control_output(1, line, (size_t)length);
-    machine_exit(CTL_EXITED, 0, "");
+    report();
 }

@@ -6,9 +6,12 @@
 
 /*
  * BOOTSPEC_BENCH_DEVICE: writes pages at random places of the far device, reads them back one at a
- * time, polling, in another order, checks every byte, and prints one line of JSON with the
- * nanoseconds that a read takes: {"reads":N,"median_ns":..,"min_ns":..,"max_ns":..}. No pager.
+ * time, polling, in another order, checks every byte, discards them, and prints one line of JSON
+ * with the nanoseconds that a read takes:
+ *   {"system":"device","reads":N,"median":..,"min":..,"max":..,"unit":"ns/page"}
+ * Before the pager starts: it uses the queue alone. far_bytes: what the instance may hold; half of
+ * it (at most 64 MiB) is used. Ends the machine with a reason when anything fails.
  */
-NORETURN void bench_device(struct blkq *q);
+void bench_device(struct blkq *q, uint64_t far_bytes);
 
 #endif

@@ -171,7 +171,7 @@ void boot_main(uint32_t start_info_physical)
         if (devices.far == NULL) {
             machine_exit(CTL_REFUSED, 1, "device benchmark: there is no far device");
         }
-        bench_device(devices.far->queues[0]);
+        bench_device(devices.far->queues[0], spec.far_bytes);
     }
     pager_start();
     selftest(machine.cmdline);
