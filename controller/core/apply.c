@@ -112,8 +112,9 @@ static void lose_slab(struct core *core, uint32_t node, uint32_t index, const ch
     const struct slab *slab = slab_at(core, node, index);
     if (slab->owner != 0) {
         struct instance *owner = &core->instances[slab->owner - 1];
-        (void)snprintf(owner->lost, sizeof(owner->lost), "memory node %s %s",
-                       core->nodes[node].name, why);
+        char lost[CORE_REASON_BYTES];
+        (void)snprintf(lost, sizeof(lost), "memory node %s %s", core->nodes[node].name, why);
+        core_text(owner->lost, sizeof(owner->lost), lost);
         bitmap_set(core->dirty.instances, slab->owner - 1u);
     }
 }
@@ -270,8 +271,7 @@ static void move_extents(struct core *core, const struct command *command, enum 
     for (uint32_t i = 0; i < command->extent_count; i++) {
         const struct extent *extent = &command->extents[i];
         for (uint32_t k = 0; k < extent->count; k++) {
-            CHECK(slab_at(core, extent->node, extent->first + k)->generation ==
-                  extent->generation);
+            CHECK(slab_at(core, extent->node, extent->first + k)->generation == extent->generation);
             slab_move(core, extent->node, extent->first + k, state);
         }
     }

@@ -182,8 +182,8 @@ static bool tick_nodes(const struct core *core, struct core_now now, struct deci
 
 void decide_tick(const struct core *core, struct core_now now, struct decision *d)
 {
-    bool found = tick_instances(core, now, d) || tick_agents(core, now, d) ||
-                 tick_nodes(core, now, d);
+    bool found =
+        tick_instances(core, now, d) || tick_agents(core, now, d) || tick_nodes(core, now, d);
     (void)found;
 }
 

@@ -153,8 +153,7 @@ void decide_node_register(const struct core *core, const struct core_event *e, s
         (slot != CORE_NONE && refuse_double(core, node, slot, d))) {
         return;
     }
-    bool same_arena = slot != CORE_NONE &&
-                      strcmp(core->nodes[slot].node_id, node->node_id) == 0 &&
+    bool same_arena = slot != CORE_NONE && strcmp(core->nodes[slot].node_id, node->node_id) == 0 &&
                       strcmp(core->nodes[slot].arena_id, node->arena_id) == 0;
     slot = slot != CORE_NONE ? slot : node_slot(core);
     if (slot == CORE_NONE) {

@@ -70,19 +70,21 @@ void decide_reserve(const struct core *core, uint32_t instance, uint32_t slab_co
     uint32_t held = core->held[instance];
     uint32_t counts[CORE_NODES_MAX];
     if (held >= quota && quota > 0) {
-        decide_refuse(d, CORE_ERROR_REFUSED, "launch it with a larger --far-memory",
-                      "instance %s holds %u slabs of %lluM, all that its far memory of %lluM allows",
-                      owner->name, held, MIB_OF(core_pool_slab_bytes(core, CORE_NONE)),
-                      MIB_OF(owner->far_bytes));
+        decide_refuse(
+            d, CORE_ERROR_REFUSED, "launch it with a larger --far-memory",
+            "instance %s holds %u slabs of %lluM, all that its far memory of %lluM allows",
+            owner->name, held, MIB_OF(core_pool_slab_bytes(core, CORE_NONE)),
+            MIB_OF(owner->far_bytes));
         return;
     }
     uint32_t wanted = MIN(MIN(slab_count, quota - held), CORE_ACQUIRE_SLABS_MAX);
     if (place_slabs(core, wanted, excluded, counts) == 0) {
         char why[CORE_REASON_BYTES];
         place_explain(core, excluded, why, sizeof(why) / 2);
-        decide_refuse(d, CORE_ERROR_REFUSED,
-                      "add a memory node, or stop an instance that holds slabs (dilosctl slab list)",
-                      "no slab is free for instance %s: %s", owner->name, why);
+        decide_refuse(
+            d, CORE_ERROR_REFUSED,
+            "add a memory node, or stop an instance that holds slabs (dilosctl slab list)",
+            "no slab is free for instance %s: %s", owner->name, why);
         return;
     }
     struct command *command = decide_command(d, COMMAND_RESERVE);

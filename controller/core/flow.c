@@ -342,8 +342,7 @@ static void run_tick(struct flow *f)
 }
 
 void core_step(struct core *core, const struct core_event *event, struct core_now now,
-               struct decision *scratch, struct action_queue *actions, core_log *log,
-               void *context)
+               struct decision *scratch, struct action_queue *actions, core_log *log, void *context)
 {
     struct flow f = {.core = core,
                      .now = now,

@@ -15,12 +15,12 @@ enum action_kind {
     ACTION_REPLY_NODE,     /* a memory node is registered: node */
     ACTION_REPLY_AGENT,    /* an agent is registered: agent */
     ACTION_REPLY_INSTANCE, /* instance */
-    ACTION_REPLY_SLABS,    /* acquire: its granted slabs with their keys; core_acquire_done() after */
-    ACTION_GRANT,   /* acquire, generation, node: ask; CORE_GRANT_DONE must follow, exactly one */
-    ACTION_REVOKE,  /* session, node: ask for node_links[node].revoke_slabs; CORE_REVOKE_DONE */
-    ACTION_START,   /* token, agent, instance_id: ask; CORE_START_DONE with that token must follow */
-    ACTION_SIGNAL,  /* agent, instance_id, signal, grace_ms; no answer is waited for */
-    ACTION_CLOSE,   /* session: it is dead or replaced; its CLOSED event will be ignored */
+    ACTION_REPLY_SLABS, /* acquire: its granted slabs with their keys; core_acquire_done() after */
+    ACTION_GRANT,  /* acquire, generation, node: ask; CORE_GRANT_DONE must follow, exactly one */
+    ACTION_REVOKE, /* session, node: ask for node_links[node].revoke_slabs; CORE_REVOKE_DONE */
+    ACTION_START,  /* token, agent, instance_id: ask; CORE_START_DONE with that token must follow */
+    ACTION_SIGNAL, /* agent, instance_id, signal, grace_ms; no answer is waited for */
+    ACTION_CLOSE,  /* session: it is dead or replaced; its CLOSED event will be ignored */
     ACTION_CHANGED, /* instance changed its state, or (CORE_NONE) was removed: instance_id */
 };
 

@@ -66,8 +66,8 @@ const char *slab_state_name(enum slab_state state)
 
 const char *node_state_name(enum node_state state)
 {
-    static const char *const names[NODE_STATE_COUNT] = {
-        "joining", "up", "suspect", "down", "draining", "drained", "gone"};
+    static const char *const names[NODE_STATE_COUNT] = {"joining",  "up",      "suspect", "down",
+                                                        "draining", "drained", "gone"};
     CHECK(state < NODE_STATE_COUNT);
     return names[state];
 }

@@ -13,7 +13,7 @@ enum slab_state {
     SLAB_MIGRATING, /* Granted, and being copied to another slab. */
     SLAB_REVOKING,  /* Taken back; a key may work until the memory node acknowledges. */
     SLAB_SCRUBBING, /* No key works, but the contents are not zeroed yet. */
-    SLAB_LOST,      /* Was granted, and its contents are gone; a key may still have to be revoked. */
+    SLAB_LOST, /* Was granted, and its contents are gone; a key may still have to be revoked. */
     SLAB_STATE_COUNT
 };
 

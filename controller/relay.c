@@ -1,0 +1,218 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Requests of dilosctl that an agent answers: live figures, logs, images. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "controller/core/place.h"
+#include "controller/info.h"
+#include "controller/internal.h"
+
+/* Several agents may be asked for one answer. */
+struct relay {
+    struct controller *controller;
+    struct rpc_request *request;
+    Dilos__InstanceInfo *instance; /* inspect: waits for its live figures */
+    Dilos__ImageList images;       /* image list: of all agents so far */
+    uint32_t waiting;              /* agents that have not answered */
+};
+
+static struct relay *relay_open(struct controller *c, struct rpc_request *request)
+{
+    if (c->relay_count == RELAYS_MAX) {
+        rpc_fail(request, DILOS__ERROR_CODE__ERROR_UNAVAILABLE,
+                 "too many requests wait for agents already", "try again later");
+        return NULL;
+    }
+    struct relay *relay = info_zeroed(1, sizeof(*relay));
+    relay->controller = c;
+    relay->request = request;
+    c->relay_count++;
+    return relay;
+}
+
+static void relay_close(struct relay *relay)
+{
+    relay->controller->relay_count--;
+    free(relay);
+}
+
+/* Passes the agent's answer on as it is. */
+static void pass_on(void *context, const ProtobufCMessage *reply, const Dilos__Error *error)
+{
+    struct relay *relay = context;
+    if (error != NULL) {
+        rpc_fail(relay->request, error->code, error->message, error->remedy);
+    } else {
+        rpc_reply(relay->request, reply);
+    }
+    relay_close(relay);
+}
+
+static void ask_one(struct controller *c, uint32_t agent, uint16_t type,
+                    const ProtobufCMessage *message, const ProtobufCMessageDescriptor *reply,
+                    uint32_t timeout_ms, struct rpc_request *request)
+{
+    struct session *s = session_of_agent(c, agent);
+    struct relay *relay = s == NULL ? NULL : relay_open(c, request);
+    if (s == NULL) {
+        char text[CORE_REASON_BYTES];
+        (void)snprintf(text, sizeof(text), "agent %s is not connected",
+                       c->core->agents[agent].name);
+        rpc_fail(request, DILOS__ERROR_CODE__ERROR_UNAVAILABLE, text,
+                 "start dilos-agent on its host, then try again");
+    } else if (relay != NULL &&
+               rpc_call(s->connection, type, message, reply, timeout_ms, pass_on, relay) != 0) {
+        rpc_fail(request, DILOS__ERROR_CODE__ERROR_UNAVAILABLE, "the agent is too busy",
+                 "try again later");
+        relay_close(relay);
+    }
+}
+
+void on_log_read(void *context, struct rpc_connection *connection, struct rpc_request *request,
+                 const ProtobufCMessage *message)
+{
+    struct controller *c = context;
+    const Dilos__LogRead *m = (const Dilos__LogRead *)message;
+    uint32_t slot = core_find_instance(c->core, m->name);
+    if (slot == CORE_NONE) {
+        rpc_fail(request, DILOS__ERROR_CODE__ERROR_NOT_FOUND, "there is no instance of that name",
+                 "dilosctl ps --all shows the instances");
+        return;
+    }
+    ask_one(c, c->core->instances[slot].agent, DILOS__MESSAGE_TYPE__MESSAGE_LOG_READ, message,
+            &dilos__log_chunk__descriptor, MIN(m->wait_ms, 3600000u) + RELAY_TIMEOUT_MS, request);
+    (void)connection;
+}
+
+void on_image_build(void *context, struct rpc_connection *connection, struct rpc_request *request,
+                    const ProtobufCMessage *message)
+{
+    struct controller *c = context;
+    const Dilos__ImageBuild *m = (const Dilos__ImageBuild *)message;
+    uint32_t agent =
+        m->agent[0] == '\0' ? place_instance(c->core) : core_find_agent(c->core, m->agent);
+    if (agent == CORE_NONE) {
+        rpc_fail(request, DILOS__ERROR_CODE__ERROR_NOT_FOUND,
+                 m->agent[0] == '\0' ? "no agent is connected" : "there is no agent of that name",
+                 "dilosctl status lists the agents");
+        return;
+    }
+    ask_one(c, agent, DILOS__MESSAGE_TYPE__MESSAGE_IMAGE_BUILD, message,
+            &dilos__image_info__descriptor, BUILD_TIMEOUT_MS, request);
+    (void)connection;
+}
+
+static void images_finish(struct relay *relay)
+{
+    if (relay->waiting == 0) {
+        rpc_reply(relay->request, &relay->images.base);
+        for (size_t i = 0; i < relay->images.n_images; i++) {
+            dilos__image_info__free_unpacked(relay->images.images[i], NULL);
+        }
+        free(relay->images.images);
+        relay_close(relay);
+    }
+}
+
+#define IMAGES_MAX 1024u
+
+static void images_add(struct relay *relay, const Dilos__ImageInfo *from)
+{
+    if (relay->images.n_images < IMAGES_MAX) {
+        Dilos__ImageInfo *to = info_zeroed(1, sizeof(*to));
+        *to = *from;
+        to->name = info_text(from->name);
+        to->program = info_text(from->program);
+        to->agent = info_text(from->agent);
+        to->base.n_unknown_fields = 0;
+        to->base.unknown_fields = NULL;
+        relay->images.images[relay->images.n_images++] = to;
+    }
+}
+
+static void images_done(void *context, const ProtobufCMessage *reply, const Dilos__Error *error)
+{
+    struct relay *relay = context;
+    const Dilos__ImageList *list = (const Dilos__ImageList *)reply;
+    for (size_t i = 0; error == NULL && i < list->n_images; i++) {
+        images_add(relay, list->images[i]);
+    }
+    relay->waiting--;
+    images_finish(relay);
+}
+
+void on_image_list(void *context, struct rpc_connection *connection, struct rpc_request *request,
+                   const ProtobufCMessage *message)
+{
+    struct controller *c = context;
+    struct relay *relay = relay_open(c, request);
+    if (relay == NULL) {
+        return;
+    }
+    dilos__image_list__init(&relay->images);
+    relay->images.images = info_zeroed(IMAGES_MAX, sizeof(*relay->images.images));
+    for (uint32_t i = 0; i < CORE_AGENTS_MAX; i++) {
+        struct session *s = session_of_agent(c, i);
+        if (s != NULL &&
+            rpc_call(s->connection, DILOS__MESSAGE_TYPE__MESSAGE_IMAGE_LIST, message,
+                     &dilos__image_list__descriptor, RELAY_TIMEOUT_MS, images_done, relay) == 0) {
+            relay->waiting++;
+        }
+    }
+    images_finish(relay);
+    (void)connection;
+}
+
+static void inspect_finish(struct relay *relay, Dilos__InstanceLive *live, const char *live_error)
+{
+    Dilos__InstanceInfo *info = relay->instance;
+    char *own = info->live_error;
+    info->live = live;
+    info->live_error = (char *)(uintptr_t)live_error;
+    rpc_reply(relay->request, &info->base);
+    info->live = NULL;
+    info->live_error = own;
+    dilos__instance_info__free_unpacked(info, NULL);
+    relay_close(relay);
+}
+
+static void inspect_done(void *context, const ProtobufCMessage *reply, const Dilos__Error *error)
+{
+    inspect_finish(context, error == NULL ? (Dilos__InstanceLive *)(uintptr_t)reply : NULL,
+                   error == NULL ? "" : error->message);
+}
+
+void on_instance_inspect(void *context, struct rpc_connection *connection,
+                         struct rpc_request *request, const ProtobufCMessage *message)
+{
+    struct controller *c = context;
+    if (!controller_settle(c)) {
+        return;
+    }
+    uint32_t slot = core_find_instance(c->core, ((const Dilos__NameRef *)message)->name);
+    if (slot == CORE_NONE) {
+        rpc_fail(request, DILOS__ERROR_CODE__ERROR_NOT_FOUND, "there is no instance of that name",
+                 "dilosctl ps --all shows the instances");
+        return;
+    }
+    const struct instance *instance = &c->core->instances[slot];
+    struct relay *relay = relay_open(c, request);
+    if (relay == NULL) {
+        return;
+    }
+    relay->instance = info_instance(c->core, slot, true);
+    struct session *s = session_of_agent(c, instance->agent);
+    Dilos__InstanceRef ref = DILOS__INSTANCE_REF__INIT;
+    ref.instance_id = relay->instance->instance_id;
+    if (instance_ended(instance->state)) {
+        inspect_finish(relay, NULL, "the instance has ended");
+    } else if (s == NULL) {
+        inspect_finish(relay, NULL, "its agent is not connected");
+    } else if (rpc_call(s->connection, DILOS__MESSAGE_TYPE__MESSAGE_INSTANCE_LIVE, &ref.base,
+                        &dilos__instance_live__descriptor, LIVE_TIMEOUT_MS, inspect_done,
+                        relay) != 0) {
+        inspect_finish(relay, NULL, "its agent is too busy");
+    }
+    (void)connection;
+}
