@@ -45,7 +45,8 @@ struct harness {
     unsigned notice_count;
     struct rpc_request *held[HARNESS_HELD_MAX]; /* of the method that doesn't answer by itself */
     unsigned held_count;
-    bool close_in_handler; /* the echoing method closes its connection before it answers */
+    unsigned closes_expected; /* of raw peers, so far */
+    bool close_in_handler;    /* the echoing method closes its connection before it answers */
 };
 
 void harness_init(struct harness *h);
