@@ -1,0 +1,118 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A program that ends, or goes on, as a test wants it:
+ *   behave exit N            exits with N
+ *   behave signal N          dies of signal N
+ *   behave segfault          touches address 0
+ *   behave streams           one line on each of stdout and stderr
+ *   behave hold MIB SECONDS  fills memory, then verifies it over and over for so long
+ *   behave take MIB          takes memory until MIB are held; says "ENOMEM" if it is refused before
+ *   behave unknown           makes a system call that doesn't exist
+ */
+#include <errno.h>
+#include <signal.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+#define PAGE 4096u
+#define MIB  (1u << 20)
+
+static uint64_t now_ms(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
+}
+
+static void say(const char *text)
+{
+    puts(text);
+    (void)fflush(stdout);
+}
+
+static int hold(uint64_t bytes, uint64_t seconds)
+{
+    uint8_t *data = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (data == MAP_FAILED) {
+        say("ENOMEM");
+        return 3;
+    }
+    for (uint64_t at = 0; at < bytes; at += PAGE) {
+        memcpy(data + at, &at, sizeof(at));
+    }
+    say("filled");
+    uint64_t end_ms = now_ms() + seconds * 1000;
+    do {
+        for (uint64_t at = 0; at < bytes; at += PAGE) {
+            if (memcmp(data + at, &at, sizeof(at)) != 0) {
+                say("wrong data");
+                return 1;
+            }
+        }
+    } while (now_ms() < end_ms);
+    say("verified");
+    return 0;
+}
+
+static int take(uint64_t mib)
+{
+    for (uint64_t i = 0; i < mib; i++) {
+        uint8_t *data = mmap(NULL, MIB, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        if (data == MAP_FAILED) {
+            say(errno == ENOMEM ? "ENOMEM" : strerror(errno));
+            return 3;
+        }
+        for (uint32_t at = 0; at < MIB; at += PAGE) {
+            data[at] = (uint8_t)i + 1;
+        }
+    }
+    say("taken");
+    return 0;
+}
+
+static int end_by(int number)
+{
+    (void)signal(number, SIG_DFL);
+    (void)raise(number);
+    return 1;
+}
+
+int main(int argc, char **argv)
+{
+    const char *what = argc > 1 ? argv[1] : "";
+    uint64_t first = argc > 2 ? strtoull(argv[2], NULL, 10) : 0;
+    uint64_t second = argc > 3 ? strtoull(argv[3], NULL, 10) : 0;
+    if (strcmp(what, "exit") == 0) {
+        return (int)first;
+    }
+    if (strcmp(what, "signal") == 0) {
+        return end_by((int)first);
+    }
+    if (strcmp(what, "segfault") == 0) {
+        *(volatile int *)(uintptr_t)first = 1;
+    }
+    if (strcmp(what, "streams") == 0) {
+        say("to stdout");
+        fprintf(stderr, "to stderr\n");
+        return 0;
+    }
+    if (strcmp(what, "hold") == 0) {
+        return hold(first * MIB, second);
+    }
+    if (strcmp(what, "take") == 0) {
+        return take(first);
+    }
+    if (strcmp(what, "unknown") == 0) {
+        long rc = syscall(425, 1, NULL); /* io_uring_setup */
+        say(rc == -1 && errno == ENOSYS ? "ENOSYS" : "answered");
+        return 0;
+    }
+    fprintf(stderr, "usage: see the source\n");
+    return 2;
+}

@@ -1,0 +1,153 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Each daemon dies while it is needed; what depends on it says so, and everything else goes on."""
+import os
+import signal
+import sys
+import time
+
+from support import (BEHAVE, Lab, LabError, expect_good, launch, run, start_pool, stdout_of, tap,
+                     wait_all_free, wait_filled)
+from lab.tap import expect, expect_equal, expect_in
+
+
+def qemu_pids(agent_pid):
+    """QEMU processes below the agent."""
+    found = []
+    for entry in os.listdir('/proc'):
+        try:
+            with open(f'/proc/{entry}/stat', encoding='utf-8', errors='replace') as f:
+                before, _, after = f.read().rpartition(')')
+        except (OSError, ValueError):
+            continue
+        if int(after.split()[1]) == agent_pid and 'qemu' in before:
+            found.append(int(entry))
+    return found
+
+
+def gone(pid):
+    return not os.path.exists(f'/proc/{pid}')
+
+
+def hold(lab, name, mib='32', seconds='12', far='48M'):
+    done = launch(lab, name, BEHAVE, 'hold', mib, seconds, far=far)
+    expect_equal(done.returncode, 0, done.stderr)
+    wait_filled(lab, name)
+
+
+def test_controller_dies(lab, members):
+    hold(lab, 'survivor')
+    before = lab.instance('survivor')
+    nodes = {n: v['node_id'] for n, v in lab.nodes().items()}
+    epoch = lab.json('status')['epoch']
+    controller = members['controller']
+    controller.kill()
+    expect_equal(lab.ctl('status').returncode, 3, 'unreachable')
+    time.sleep(2)
+    controller.start()
+    lab.wait_until(lambda: lab.ctl_quiet('status'), 'the controller to answer again')
+    lab.wait_up(nodes=2, agents=1)
+    after = lab.instance('survivor')
+    expect_equal(after['instance_id'], before['instance_id'], 'the same instance')
+    expect_equal({n: v['node_id'] for n, v in lab.nodes().items()}, nodes, 'the same nodes')
+    expect(lab.json('status')['epoch'] > epoch, 'a new epoch')
+    done = lab.ctl('wait', 'survivor', limit_s=90)
+    expect_equal(done.returncode, 0, done.stderr)
+    expect_equal(stdout_of(lab, 'survivor'), b'filled\nverified\n', 'output')
+    wait_all_free(lab)
+
+
+def test_wait_survives_the_controller(lab, members):
+    hold(lab, 'waited', seconds='6')
+    controller = members['controller']
+    controller.kill()
+    controller.start()
+    done = lab.ctl('wait', 'waited', limit_s=90)
+    expect_equal(done.returncode, 0, done.stderr)
+    lab.wait_up(nodes=2, agents=1)
+
+
+def test_qemu_dies(lab, members):
+    hold(lab, 'shot', seconds='60')
+    hold(lab, 'bystander', mib='24', seconds='4')
+    shot = members['agent']
+    pids = qemu_pids(shot.pid)
+    expect_equal(len(pids), 2, 'two instances run')
+    os.kill(min(pids, key=lambda p: os.stat(f'/proc/{p}').st_ctime), signal.SIGKILL)
+    outcomes = {name: lab.wait_state(name, ('exited', 'failed'), 90)
+                for name in ('shot', 'bystander')}
+    kinds = sorted(i['exit_kind'] for i in outcomes.values())
+    lab.ctl('stop', 'shot', 'bystander')
+    expect_equal(kinds, ['exited', 'vmm'], 'one fails, the other goes on')
+    wait_all_free(lab)
+
+
+def test_agent_dies(lab, members):
+    hold(lab, 'orphan', seconds='120')
+    agent = members['agent']
+    pids = qemu_pids(agent.pid)
+    expect_equal(len(pids), 1, 'one instance runs')
+    agent.kill()
+    lab.wait_until(lambda: all(gone(p) for p in pids), 'QEMU to end with its agent', 15)
+    lab.wait_until(lambda: lab.json('status')['agents_up'] == 0, 'the controller to see it')
+    agent.start()
+    lab.wait_up(nodes=2, agents=1, limit_s=60)
+    instance = lab.wait_state('orphan', ('failed',), 60)
+    expect_in('a1', instance['reason'], 'the agent is named')
+    wait_all_free(lab)
+    expect_good(run(lab, 'next', BEHAVE, 'exit', '0'))
+
+
+def test_far_memory_runs_out(lab, _):
+    """Both fit when they are launched; together they want more than the pool has."""
+    hold(lab, 'modest', mib='40', seconds='30', far='60M')
+    instance = run(lab, 'greedy', BEHAVE, 'take', '110', far='80M')
+    # At most what it may have: refused by mmap, or stopped when no frame was left.
+    if instance['exit_kind'] == 'exited':
+        expect_equal(stdout_of(lab, 'greedy'), b'ENOMEM\n', 'the program is told')
+    else:
+        expect_equal(instance['exit_kind'], 'no-memory', instance['reason'])
+        expect(instance['reason'] != '', 'a reason')
+    expect_equal(lab.ctl('wait', 'modest', limit_s=90).returncode, 0, 'nobody else is harmed')
+    wait_all_free(lab)
+
+
+def test_memory_node_dies(lab, members):
+    """The instance that used it fails and names it; one that doesn't use it goes on."""
+    lab.ctl('stop', 'none')
+    members['mn2'].kill()
+    lab.wait_until(lambda: lab.nodes()['mn2']['state'] != 'up', 'mn2 to be down')
+    hold(lab, 'on-mn1', mib='48', seconds='60', far='60M')
+    members['mn2'].start()
+    lab.wait_up(nodes=2, agents=1)
+    hold(lab, 'on-mn2', mib='24', seconds='12', far='32M')
+    used = {e['node'] for e in lab.json('slab', 'list', '--instance', 'on-mn2')['extents']}
+    expect_equal(used, {'mn2'}, 'the other instance is on the other node')
+    before = lab.nodes()['mn1']
+    members['mn1'].kill()
+    instance = lab.wait_state('on-mn1', ('failed', 'exited'), 60)
+    expect_equal(instance['exit_kind'], 'far-lost', instance['reason'])
+    expect_in('mn1', instance['reason'], 'the node is named')
+    expect_equal(lab.ctl('wait', 'on-mn2', limit_s=60).returncode, 0, 'the other goes on')
+    # It comes back with other data: nothing of the old may be taken for good.
+    members['mn1'].start()
+    lab.wait_up(nodes=2, agents=1)
+    after = lab.nodes()['mn1']
+    expect_equal(after['node_id'], before['node_id'], 'the same node')
+    expect(after['arena_id'] != before['arena_id'], 'another arena')
+    wait_all_free(lab)
+    expect_good(run(lab, 'again', BEHAVE, 'hold', '32', '0'))
+
+
+def main():
+    with Lab() as lab:
+        try:
+            members = start_pool(lab)
+            members['controller'] = lab.daemons[0]
+        except LabError as error:
+            tap.diagnose(error)
+            print('Bail out! the pool did not come up')
+            return 1
+        return tap.run(globals(), lab, members, on_failure=lab.tails)
+
+
+sys.exit(main())
