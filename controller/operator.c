@@ -176,7 +176,7 @@ static uint32_t instance_or_fail(struct controller *c, const char *name,
     uint32_t slot = core_find_instance(c->core, name);
     if (slot == CORE_NONE) {
         (void)snprintf(text, sizeof(text), "there is no instance named %.64s", name);
-        fail_not_found(request, text, "dilosctl ps --all shows the instances");
+        fail_not_found(request, text, "dilosctl ps shows the instances");
     }
     return slot;
 }
@@ -381,7 +381,7 @@ static void waiter_answer(struct waiter *w)
 {
     uint32_t slot = core_find_instance_id(w->controller->core, w->instance_id);
     if (slot == CORE_NONE) {
-        fail_not_found(w->request, "the instance was removed", "dilosctl ps --all");
+        fail_not_found(w->request, "the instance was removed", "dilosctl ps");
     } else {
         Dilos__InstanceInfo *info = info_instance(w->controller->core, slot, false);
         rpc_reply(w->request, &info->base);

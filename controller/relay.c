@@ -77,7 +77,7 @@ void on_log_read(void *context, struct rpc_connection *connection, struct rpc_re
     uint32_t slot = core_find_instance(c->core, m->name);
     if (slot == CORE_NONE) {
         rpc_fail(request, DILOS__ERROR_CODE__ERROR_NOT_FOUND, "there is no instance of that name",
-                 "dilosctl ps --all shows the instances");
+                 "dilosctl ps shows the instances");
         return;
     }
     ask_one(c, c->core->instances[slot].agent, DILOS__MESSAGE_TYPE__MESSAGE_LOG_READ, message,
@@ -193,7 +193,7 @@ void on_instance_inspect(void *context, struct rpc_connection *connection,
     uint32_t slot = core_find_instance(c->core, ((const Dilos__NameRef *)message)->name);
     if (slot == CORE_NONE) {
         rpc_fail(request, DILOS__ERROR_CODE__ERROR_NOT_FOUND, "there is no instance of that name",
-                 "dilosctl ps --all shows the instances");
+                 "dilosctl ps shows the instances");
         return;
     }
     const struct instance *instance = &c->core->instances[slot];

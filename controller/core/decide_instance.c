@@ -169,7 +169,7 @@ static uint32_t find_or_refuse(const struct core *core, const char *name, struct
 {
     uint32_t slot = core_find_instance(core, name);
     if (slot == CORE_NONE) {
-        decide_refuse(d, CORE_ERROR_NOT_FOUND, "dilosctl ps --all lists the instances",
+        decide_refuse(d, CORE_ERROR_NOT_FOUND, "dilosctl ps lists the instances",
                       "there is no instance named %s", name);
     }
     return slot;
