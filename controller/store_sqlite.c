@@ -54,8 +54,8 @@ static const char *const statement_texts[STATEMENT_COUNT] = {
     [PUT_RECORD] = "INSERT OR REPLACE INTO records(kind, slot, name, data) VALUES (?1, ?2, ?3, ?4)",
     [DROP_RECORD] = "DELETE FROM records WHERE kind = ?1 AND slot = ?2",
     [DROP_EXTENTS] = "DELETE FROM extents WHERE node = ?1 AND first >= ?2 AND first < ?3",
-    [PUT_EXTENT] = "INSERT INTO extents(node, first, count, state, owner, generation) "
-                   "VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+    [PUT_EXTENT] = ("INSERT INTO extents(node, first, count, state, owner, generation) "
+                    "VALUES (?1, ?2, ?3, ?4, ?5, ?6)"),
 };
 
 static const char schema[] =

@@ -69,7 +69,8 @@ static void test_garbage(void)
     raw_send(fd, garbage, sizeof(garbage));
     expect_closed(&h, fd, -EPROTO, "no frame of this protocol");
     fd = open_raw(&h);
-    raw_send(fd, "GET / HTTP/1.1\r\nHost: localhost\r\n\r\n", 37);
+    static const char http[] = "GET / HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    raw_send(fd, http, sizeof(http) - 1);
     expect_closed(&h, fd, -EPROTO, "no frame of this protocol");
     expect_still_serving(&h);
     harness_fini(&h);
