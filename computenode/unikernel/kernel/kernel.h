@@ -42,6 +42,9 @@ int clear_user(uint64_t to, size_t bytes) MUST_CHECK;
 int64_t string_from_user(char *to, uint64_t from, size_t capacity) MUST_CHECK;
 /* Copies between any two of user memory and the kernel window (file contents). */
 int copy_pageable(uint64_t to, uint64_t from, size_t bytes) MUST_CHECK;
+/* Copies between the kernel window and kernel memory (not pageable). Fault context is fine. */
+int copy_to_window(uint64_t to, const void *from, size_t bytes) MUST_CHECK;
+int copy_from_window(void *to, uint64_t from, size_t bytes) MUST_CHECK;
 /* The reason of the last -EFAULT on this CPU that was not the program's fault: 0, or -EIO, -ENOMEM,
  * -ENOSPC. A syscall that fails so does not return: the program is stopped with that reason. */
 int uaccess_failure(void);

@@ -38,10 +38,14 @@ static bool user_range(uint64_t va, size_t bytes)
     return within(va, bytes, 0, MM_USER_END);
 }
 
+static bool window_range(uint64_t va, size_t bytes)
+{
+    return within(va, bytes, MM_KERNEL_WINDOW, MM_KERNEL_WINDOW + MM_KERNEL_WINDOW_BYTES);
+}
+
 static bool pageable_range(uint64_t va, size_t bytes)
 {
-    return user_range(va, bytes) ||
-           within(va, bytes, MM_KERNEL_WINDOW, MM_KERNEL_WINDOW + MM_KERNEL_WINDOW_BYTES);
+    return user_range(va, bytes) || window_range(va, bytes);
 }
 
 static int copy(void *to, const void *from, size_t bytes)
@@ -78,6 +82,19 @@ int copy_pageable(uint64_t to, uint64_t from, size_t bytes)
         return -EFAULT;
     }
     return copy((void *)(uintptr_t)to, (const void *)(uintptr_t)from, bytes);
+}
+
+int copy_to_window(uint64_t to, const void *from, size_t bytes)
+{
+    cpu_this()->uaccess_failure = 0;
+    return window_range(to, bytes) ? uaccess_copy((void *)(uintptr_t)to, from, bytes) : -EFAULT;
+}
+
+int copy_from_window(void *to, uint64_t from, size_t bytes)
+{
+    cpu_this()->uaccess_failure = 0;
+    return window_range(from, bytes) ? uaccess_copy(to, (const void *)(uintptr_t)from, bytes)
+                                     : -EFAULT;
 }
 
 int clear_user(uint64_t to, size_t bytes)

@@ -1,0 +1,95 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""The kernel proper: one boot for each behaviour, none of them runs a program. TAP."""
+import json
+import os
+import re
+import sys
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+sys.dont_write_bytecode = True
+import qemu  # noqa: E402
+import tap   # noqa: E402
+
+PROGRAM = ["/bin/none"]
+
+
+def probe(machine):
+    result = qemu.run(qemu.bootspec(mode=qemu.PROBE), machine=machine)
+    return "dilos: probe ok\n" in result.text and result.status == 1, result
+
+
+def refused(spec, words, **options):
+    result = qemu.run(spec, **options)
+    return result.kind == "refused" and words in result.reason, result
+
+
+def selftest(name, **options):
+    return qemu.run(qemu.bootspec(PROGRAM), cmdline=f"selftest={name}", **options)
+
+
+def panics(name, words, function):
+    result = selftest(name)
+    line = re.search(rf"^  at 0x[0-9a-f]+ {function}\+0x", result.text, re.M)
+    return result.kind == "panic" and words in result.reason and line is not None, result
+
+
+def succeeds(name, words, **options):
+    result = selftest(name, **options)
+    return result.kind == "exited" and words in result.reason, result
+
+
+def random_differs():
+    spec = qemu.bootspec(PROGRAM, seed=bytes(32))
+    first, second = (qemu.run(spec, cmdline="selftest=random") for _ in range(2))
+    good = all(re.fullmatch("[0-9a-f]{32}", run.reason) for run in (first, second))
+    return good and first.reason != second.reason, f"{first}{second}"
+
+
+def bench_device(queues):
+    """The benchmark says its row, then starts the program, which isn't there."""
+    spec = qemu.bootspec(PROGRAM, mode=qemu.BENCH_DEVICE, far_bytes=64 * qemu.MIB,
+                         slab_bytes=qemu.MIB)
+    result = qemu.run(spec, far=True, far_queues=queues)
+    line = next((text for text in result.text.splitlines() if text.startswith("{")), "{}")
+    row = json.loads(line)
+    good = row.get("reads") == 2000 and 0 < row["min"] <= row["median"] <= row["max"]
+    return good and result.kind == "refused", result
+
+
+def cases():
+    spec = qemu.bootspec(PROGRAM)
+    yield "probe on microvm", lambda: probe("microvm")
+    yield "probe on microvm with ACPI", lambda: probe("microvm,acpi=on")
+    yield "probe on q35", lambda: probe("q35")
+    yield "probe on pc", lambda: probe("pc")
+    yield "no boot specification", lambda: refused(None, "there is none")
+    yield "truncated boot specification", lambda: refused(spec[:-9], "malformed")
+    yield "boot specification of another version", lambda: refused(
+        spec[:4] + b"\7\0" + spec[6:], "version")
+    yield "item that does not exist", lambda: refused(
+        spec[:6] + b"\1\0" + qemu.item(77, "x"), "does not know")
+    yield "boot specification over the limit", lambda: refused(spec + bytes(262144), "limit")
+    yield "far memory without a device", lambda: refused(
+        qemu.bootspec(PROGRAM, far_bytes=qemu.MIB, slab_bytes=qemu.MIB), "no far device")
+    yield "too little local memory", lambda: refused(
+        qemu.bootspec(PROGRAM, local_bytes=qemu.MIB), "too small")
+    yield "prefetcher that does not exist", lambda: refused(
+        qemu.bootspec(PROGRAM, prefetch="psychic"), "prefetcher")
+    yield "panic has a backtrace with names", lambda: panics("panic", "asked for it", "test_panic")
+    yield "failed check names the condition", lambda: panics("check", "one == 2", "test_check")
+    yield "wild access of the kernel", lambda: panics("null", "page fault", "test_null")
+    yield "kernel stack overflow hits the guard page", lambda: panics(
+        "stack", "double fault", "overflow")
+    yield "heap keeps its contents", lambda: succeeds("heap", "heap ok")
+    yield "heap with 3.5 GiB, RAM above 4 GiB too", lambda: succeeds(
+        "heap", "heap ok", memory="3584M")
+    yield "sleep lasts as long as asked", lambda: succeeds("sleep", "sleep ok")
+    yield "interrupts with ACPI tables", lambda: succeeds(
+        "sleep", "sleep ok", machine="microvm,acpi=on", far=True)
+    yield "random bytes differ between starts", random_differs
+    yield "device benchmark checks 2000 reads, two queues", lambda: bench_device(2)
+    yield "device benchmark, one queue", lambda: bench_device(1)
+
+
+tap.run(cases())
