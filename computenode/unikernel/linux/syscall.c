@@ -1,0 +1,72 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The second door: finds the function of a system call and acts on what it says. */
+#include <errno.h>
+
+#include <asm/unistd_64.h>
+
+#include "computenode/unikernel/linux/call.h"
+
+#define CALL_COUNT 512u
+
+static const call_fn call_table[CALL_COUNT] = {
+#define CALL_ENTRY(name, function) [__NR_##name] = function,
+    CALL_TABLE(CALL_ENTRY)
+#undef CALL_ENTRY
+};
+
+static const char *const call_names[CALL_COUNT] = {
+#include "syscall_names.inc"
+};
+
+static uint64_t unknown_seen[CALL_COUNT / 64];
+
+static const char *call_name(uint64_t number)
+{
+    return number < CALL_COUNT && call_names[number] != NULL ? call_names[number] : "unknown";
+}
+
+/* Counted always, told once for each number. */
+static int64_t unknown(uint64_t number)
+{
+    machine_stats()->syscalls_unknown++;
+    if (number >= CALL_COUNT) {
+        control_unknown_syscall((uint32_t)number, "unknown");
+    } else if ((unknown_seen[number / 64] >> number % 64 & 1) == 0) {
+        unknown_seen[number / 64] |= UINT64_C(1) << number % 64;
+        control_unknown_syscall((uint32_t)number, call_name(number));
+    }
+    return -ENOSYS;
+}
+
+/* A copy failed for want of a page that the program rightly owns: it must not go on. */
+static void check_failure(uint64_t number)
+{
+    char where[64];
+    int failure = uaccess_failure();
+    if (failure == 0) {
+        return;
+    }
+    (void)ksnprintf(where, sizeof(where), "in system call %s", call_name(number));
+    process_stop_memory(failure, where);
+}
+
+void linux_syscall(struct user_regs *regs)
+{
+    uint64_t number = regs->orig_rax;
+    struct call c = {
+        .p = process_current(),
+        .t = thread_current(),
+        .regs = regs,
+        .number = (uint32_t)number,
+        .arg = {regs->rdi, regs->rsi, regs->rdx, regs->r10, regs->r8, regs->r9},
+    };
+    machine_stats()->syscalls++;
+    call_fn function = number < CALL_COUNT ? call_table[number] : NULL;
+    int64_t result = function != NULL ? function(&c) : unknown(number);
+    if (result == -EFAULT) {
+        check_failure(number);
+    } else if (result == -EDEADLK) {
+        call_deadlock(call_name(number));
+    }
+    regs->rax = (uint64_t)result;
+}
