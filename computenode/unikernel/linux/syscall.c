@@ -2,20 +2,21 @@
 /* The second door: finds the function of a system call and acts on what it says. */
 #include <errno.h>
 
-#include <asm/unistd_64.h>
-
 #include "computenode/unikernel/linux/call.h"
+#include "computenode/unikernel/linux/syscall_numbers.h"
 
 #define CALL_COUNT 512u
 
 static const call_fn call_table[CALL_COUNT] = {
-#define CALL_ENTRY(name, function) [__NR_##name] = function,
+#define CALL_ENTRY(name, function) [NR_##name] = function,
     CALL_TABLE(CALL_ENTRY)
 #undef CALL_ENTRY
 };
 
 static const char *const call_names[CALL_COUNT] = {
-#include "syscall_names.inc"
+#define NAME_ENTRY(number, name) [number] = #name,
+    SYSCALL_NAMES(NAME_ENTRY)
+#undef NAME_ENTRY
 };
 
 static uint64_t unknown_seen[CALL_COUNT / 64];
