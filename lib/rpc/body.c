@@ -135,6 +135,19 @@ static int check_field(const ProtobufCMessage *message, const ProtobufCFieldDesc
     return error;
 }
 
+/* Field number 0 doesn't exist (protobuf encoding, "field numbers"); protobuf-c lets it through. */
+static int check_unknown_fields(const ProtobufCMessage *message, char *why)
+{
+    for (unsigned i = 0; i < message->n_unknown_fields; i++) {
+        if (message->unknown_fields[i].tag == 0) {
+            (void)snprintf(why, RPC_WHY_BYTES, "%s: a field with the number 0",
+                           message->descriptor->short_name);
+            return -EPROTO;
+        }
+    }
+    return 0;
+}
+
 static int check_message(const ProtobufCMessage *message, unsigned depth, char *why)
 {
     const ProtobufCMessageDescriptor *type = message->descriptor;
@@ -143,7 +156,7 @@ static int check_message(const ProtobufCMessage *message, unsigned depth, char *
                        type->short_name);
         return -EMSGSIZE;
     }
-    int error = 0;
+    int error = check_unknown_fields(message, why);
     for (unsigned i = 0; i < type->n_fields && error == 0; i++) {
         error = check_field(message, &type->fields[i], depth, why);
     }

@@ -133,6 +133,9 @@ static void test_unknown_fields(void)
     protobuf_c_message_free_unpacked(message, NULL);
     EXPECT_EQ(rpc_body_unpack(&dilos__empty__descriptor, packed, length + 3, &message, why),
               -EMSGSIZE);
+    static const uint8_t field_zero[] = {0x80, 0x00, 0x30};
+    EXPECT_EQ(rpc_body_unpack(&dilos__empty__descriptor, field_zero, 3, &message, why), -EPROTO);
+    EXPECT_STR(why, "Empty: a field with the number 0");
 }
 
 int main(void)
