@@ -26,12 +26,16 @@ static const char *call_name(uint64_t number)
     return number < CALL_COUNT && call_names[number] != NULL ? call_names[number] : "unknown";
 }
 
-/* Counted always, told once for each number. */
+/* Counted always, told once for each number; numbers past the table count as one. */
 static int64_t unknown(uint64_t number)
 {
     machine_stats()->syscalls_unknown++;
     if (number >= CALL_COUNT) {
-        control_unknown_syscall((uint32_t)number, "unknown");
+        static bool told;
+        if (!told) {
+            control_unknown_syscall((uint32_t)number, "unknown");
+        }
+        told = true;
     } else if ((unknown_seen[number / 64] >> number % 64 & 1) == 0) {
         unknown_seen[number / 64] |= UINT64_C(1) << number % 64;
         control_unknown_syscall((uint32_t)number, call_name(number));
