@@ -1,0 +1,71 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The inside of an instance, shared by instance*.c only. */
+#ifndef DILOS_AGENT_INSTANCE_INTERNAL_H
+#define DILOS_AGENT_INSTANCE_INTERNAL_H
+
+#include <event2/event.h>
+#include <sys/types.h>
+
+#include "computenode/agent/ctl_channel.h"
+#include "computenode/agent/image.h"
+#include "computenode/agent/instance.h"
+
+#define INSTANCE_LIVE_WAITERS_MAX 16u
+
+struct instance {
+    void *data; /* the owner's */
+    const struct instance_host *host;
+    enum instance_state state;
+    Dilos__InstanceStart *start; /* our copy */
+    char folder[IMAGE_PATH_BYTES];
+    struct output_log *log;
+
+    struct far_device *far;
+    struct event *far_event;
+    struct ctl_channel *ctl;
+    uint64_t stats_address; /* guest-physical, from HELLO; 0: none */
+
+    bool preparing; /* a job works for it */
+    pid_t pid;      /* of QEMU; 0: not started, or waited for */
+    int pidfd;
+    struct event *exit_event;
+    struct event *timer; /* boot deadline, then the grace of a stop */
+    bool stop_wanted;
+    uint32_t stop_signal;
+
+    const char *exit_kind; /* NULL: not known yet */
+    int32_t exit_code;
+    char reason[INSTANCE_REASON_BYTES];
+    char lost[SLAB_POOL_TEXT_BYTES];    /* what the far device said of a lost node */
+    char refusal[SLAB_POOL_TEXT_BYTES]; /* why the controller gave no more far memory */
+
+    uint32_t syscall_count;
+    char syscalls[INSTANCE_SYSCALLS_MAX][INSTANCE_SYSCALL_BYTES];
+    uint32_t live_count;
+    struct {
+        instance_live_done *done;
+        void *context;
+    } live[INSTANCE_LIVE_WAITERS_MAX];
+};
+
+/* instance.c */
+void instance_move(struct instance *instance, enum instance_state to);
+/* The first verdict stays. */
+void instance_verdict(struct instance *instance, const char *kind, int32_t code, const char *format,
+                      ...) PRINTF_LIKE(4, 5);
+void instance_timer(struct instance *instance, uint32_t after_ms);
+/* Kills QEMU, or goes on to the end if there is none. */
+void instance_end(struct instance *instance);
+
+/* instance_ctl.c */
+int instance_ctl_open(struct instance *instance) MUST_CHECK;
+
+/* instance_far.c */
+int instance_far_open(struct instance *instance) MUST_CHECK;
+void instance_far_fini(struct instance *instance);
+void instance_live_answer(struct instance *instance, const struct far_live *live);
+
+/* instance_boot.c: starts QEMU on a prepared image; false: the verdict says why not. */
+bool instance_boot(struct instance *instance, const struct image_result *image);
+
+#endif
