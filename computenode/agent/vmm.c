@@ -94,7 +94,7 @@ static void add_devices(struct command *command, const struct vmm_config *config
 {
     if (config->devices) {
         add_pair(command, "-chardev", "socket,id=far,path=far");
-        add_pair(command, "-device", "vhost-user-blk-device,chardev=far,num-queues=2");
+        add_pair(command, "-device", "vhost-user-blk,chardev=far,num-queues=2");
     }
     if (config->image != NULL) {
         /* A comma in a value is doubled; the state folder's path may hold one. */
