@@ -6,21 +6,24 @@
 #include "computenode/unikernel/kernel/kernel.h"
 #include "lib/base/check.h"
 
+/* So that backtraces name the test. */
+#define NOINLINE __attribute__((noinline))
+
 #define HEAP_BLOCKS 400
 #define HEAP_ROUNDS 8000u
 
-static void test_panic(void)
+static NOINLINE void test_panic(void)
 {
     panic("selftest asked for it");
 }
 
-static void test_check(void)
+static NOINLINE void test_check(void)
 {
     volatile int one = 1;
     CHECK(one == 2);
 }
 
-static void test_null(void)
+static NOINLINE void test_null(void)
 {
     volatile uint8_t *nowhere = (volatile uint8_t *)(uintptr_t)UINT64_C(0xffffd80000000000);
     *nowhere = 1;
@@ -33,13 +36,13 @@ static uint64_t overflow(volatile uint64_t *above)
     return here[0] == UINT64_MAX ? 0 : overflow(here) + here[0];
 }
 
-static void test_stack(void)
+static NOINLINE void test_stack(void)
 {
     klog(CTL_LEVEL_INFO, "%llu", (unsigned long long)overflow(NULL));
 }
 
 /* Blocks of many sizes, each filled with a byte of its own and checked before it is freed. */
-static void test_heap(void)
+static NOINLINE void test_heap(void)
 {
     static uint8_t *blocks[HEAP_BLOCKS];
     static uint32_t sizes[HEAP_BLOCKS];
@@ -64,7 +67,7 @@ static void test_heap(void)
     machine_exit(CTL_EXITED, 0, "heap ok");
 }
 
-static void test_random(void)
+static NOINLINE void test_random(void)
 {
     uint8_t bytes[16];
     char line[33];
@@ -75,7 +78,7 @@ static void test_random(void)
     machine_exit(CTL_EXITED, 0, line);
 }
 
-static void test_sleep(void)
+static NOINLINE void test_sleep(void)
 {
     uint64_t deadline_ns = clock_ns() + 50000000;
     clock_sleep_until(deadline_ns);
