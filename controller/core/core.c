@@ -113,7 +113,8 @@ const struct request_key *core_find_key(const struct core *core, const uint8_t *
 uint64_t core_pool_slab_bytes(const struct core *core, uint32_t except)
 {
     for (uint32_t i = 0; i < CORE_NODES_MAX; i++) {
-        if (i != except && core->nodes[i].used && core->nodes[i].state != NODE_GONE) {
+        bool holds = core->slabs_of[i].count[SLAB_FREE] != core->nodes[i].slab_count;
+        if (i != except && core->nodes[i].used && (core->node_links[i].session != 0 || holds)) {
             return core->nodes[i].slab_bytes;
         }
     }

@@ -148,7 +148,10 @@ uint32_t core_agent_of_session(const struct core *core, uint64_t session);
 /* The entry of a remembered request, or NULL. */
 const struct request_key *core_find_key(const struct core *core, const uint8_t *key);
 
-/* Slab size of the pool; 0 while it has no node. `except`: a node slot that doesn't count. */
+/*
+ * Slab size of the pool: of the nodes that are connected or hold something; 0 if there is none.
+ * `except`: a node slot that doesn't count.
+ */
 uint64_t core_pool_slab_bytes(const struct core *core, uint32_t except);
 /* Up, with a session, not cordoned: may get slabs. */
 bool core_node_usable(const struct core *core, uint32_t node);
