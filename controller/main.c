@@ -6,7 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
+#include <sys/stat.h>
 
 #include "controller/controller.h"
 #include "lib/base/check.h"
@@ -160,9 +160,17 @@ static void on_broken(void *context, int error)
     (void)event_base_loopbreak(program->base);
 }
 
-static void explain_listen(const char *address, int error)
+static void explain_start(const char *address, int error)
 {
     const char *remedy = "use another --listen";
+    if (address == NULL) {
+        (void)fprintf(
+            stderr,
+            "dilos-controller: the state can't be loaded: %s; restore controller.db from a "
+            "backup, or use another --state\n",
+            error == -EBADMSG ? "its records are damaged" : strerror(-error));
+        return;
+    }
     if (error == -EADDRINUSE) {
         remedy = "another program listens there: stop it, or use another --listen";
     } else if (error == -EACCES) {
@@ -170,10 +178,8 @@ static void explain_listen(const char *address, int error)
             "there is no TLS yet: use unix:PATH or a loopback address, or accept the risk with "
             "--insecure; for a path, check its permissions";
     }
-    (void)fprintf(stderr, "dilos-controller: %s%s: %s; %s\n",
-                  address != NULL ? "can't listen on " : "can't start",
-                  address != NULL ? address : "", strerror(-error),
-                  address != NULL ? remedy : "check the state folder");
+    (void)fprintf(stderr, "dilos-controller: can't listen on %s: %s; %s\n", address,
+                  strerror(-error), remedy);
 }
 
 static void log_ready(const struct controller *controller, const struct settings *s)
@@ -207,7 +213,7 @@ static int run(const struct settings *s, struct store *store, struct event_base 
     const char *address = NULL;
     int result = controller_open(base, &config, &controller, &address);
     if (result != 0) {
-        explain_listen(address, result);
+        explain_start(address, result);
         return 1;
     }
     struct event *term = evsignal_new(base, SIGTERM, on_signal, &program);
@@ -243,6 +249,7 @@ int main(int argc, char **argv)
     }
     log_init("controller", LOG_LEVEL_INFO);
     (void)signal(SIGPIPE, SIG_IGN);
+    (void)umask(077); /* the database is ours alone */
     int exit_code = is_usable(&s) ? 0 : 2;
     for (uint32_t i = 0; i < s.listen.count && exit_code == 0; i++) {
         exit_code = make_socket_folder(s.listen.items[i]) == 0 ? 0 : 1;
