@@ -113,8 +113,10 @@ void instance_granted(struct instance *instance, const struct slab_grant *grants
 
 void instance_refused(struct instance *instance, const char *reason)
 {
-    (void)snprintf(instance->refusal, sizeof(instance->refusal), "%s", reason);
-    output_log_note(instance->log, "agent: no more far memory: %s", reason);
+    if (strncmp(instance->refusal, reason, sizeof(instance->refusal) - 1) != 0) {
+        (void)snprintf(instance->refusal, sizeof(instance->refusal), "%s", reason);
+        output_log_note(instance->log, "agent: no more far memory: %s", reason);
+    }
     if (instance->far != NULL && far_device_refuse(instance->far) < 0) {
         instance_kill(instance, "no-memory", "the agent is out of memory");
     }
