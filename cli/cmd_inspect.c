@@ -15,8 +15,8 @@
 #include "lib/base/check.h"
 #include "lib/sys/sys.h"
 
-#define FAULT_HISTOGRAM  "fault_remote_ns"
-#define DEVICE_HISTOGRAM "device_read_ns"
+#define FAULT_HISTOGRAM  "fault_remote"
+#define DEVICE_HISTOGRAM "device_read"
 
 static uint64_t counter(const Dilos__InstanceLive *live, const char *name)
 {

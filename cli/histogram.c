@@ -10,15 +10,23 @@
 bool histogram_is_bucket(const char *name, const char *prefix, uint32_t *ret_bucket)
 {
     size_t length = strlen(prefix);
-    if (strncmp(name, prefix, length) != 0) {
+    if (strncmp(name, prefix, length) != 0 || name[length] != '_') {
         return false;
     }
-    uint64_t bucket;
-    if (text_parse_u64(name + length + strspn(name + length, "_.[bucket"), GUESTSTATS_BUCKETS - 1,
-                       &bucket) != 0) {
+    char digits[24];
+    const char *from = name + length + 1;
+    size_t digit_count = strspn(from, "0123456789");
+    if (digit_count >= sizeof(digits) || strcmp(from + digit_count, "ns") != 0) {
         return false;
     }
-    *ret_bucket = (uint32_t)bucket;
+    memcpy(digits, from, digit_count);
+    digits[digit_count] = '\0';
+    uint64_t low_ns;
+    if (text_parse_u64(digits, 1ull << (GUESTSTATS_BUCKETS - 1), &low_ns) != 0 ||
+        !IS_POWER_OF_TWO(low_ns)) {
+        return false;
+    }
+    *ret_bucket = (uint32_t)__builtin_ctzll(low_ns);
     return true;
 }
 

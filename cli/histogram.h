@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Latency histograms of lib/wire/gueststats.h as they come in counters: the counter PREFIX_I (any
- * separators between prefix and number) counts events of 2^I to 2^(I+1)-1 nanoseconds.
+ * Latency histograms of lib/wire/gueststats.h as they come in counters: PREFIX_Nns, N a power of
+ * two, counts events of N to 2N-1 nanoseconds.
  */
 #ifndef DILOS_CLI_HISTOGRAM_H
 #define DILOS_CLI_HISTOGRAM_H

@@ -343,7 +343,7 @@ def test_stop_and_rm():
 
 
 def test_inspect():
-    buckets = [{'name': f'fault_remote_ns_{i}', 'value': v}
+    buckets = [{'name': f'fault_remote_{1 << i}ns', 'value': v}
                for i, v in ((12, 98), (13, 1), (20, 1))]
     live = {'counters': [{'name': 'faults_remote', 'value': 100, 'unit': 'faults'},
                          {'name': 'far_pages_read', 'value': 300, 'unit': 'pages'}] + buckets,

@@ -142,11 +142,15 @@ static void test_paths(void)
 static void test_histogram(void)
 {
     uint32_t bucket = 0;
-    EXPECT(histogram_is_bucket("fault_remote_ns_12", "fault_remote_ns", &bucket));
+    EXPECT(histogram_is_bucket("fault_remote_4096ns", "fault_remote", &bucket));
     EXPECT_EQ(bucket, 12);
-    EXPECT(histogram_is_bucket("fault_remote_ns[7", "fault_remote_ns", &bucket));
-    EXPECT(!histogram_is_bucket("fault_remote_ns_32", "fault_remote_ns", &bucket));
-    EXPECT(!histogram_is_bucket("faults_remote", "fault_remote_ns", &bucket));
+    EXPECT(histogram_is_bucket("fault_remote_2147483648ns", "fault_remote", &bucket));
+    EXPECT_EQ(bucket, 31);
+    EXPECT(!histogram_is_bucket("fault_remote_4294967296ns", "fault_remote", &bucket));
+    EXPECT(!histogram_is_bucket("fault_remote_3ns", "fault_remote", &bucket));
+    EXPECT(!histogram_is_bucket("fault_remote_ns", "fault_remote", &bucket));
+    EXPECT(!histogram_is_bucket("fault_remote", "fault_remote", &bucket));
+    EXPECT(!histogram_is_bucket("faults_remote_1ns", "fault_remote", &bucket));
     struct histogram h = {.count = 0};
     EXPECT_EQ(histogram_percentile_ns(&h, 500), 0);
     h.buckets[0] = 1;
