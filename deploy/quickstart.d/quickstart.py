@@ -210,7 +210,7 @@ def show_next(lab, keep, state):
     if keep:
         print(f'   export DILOS_CONTROLLER={lab.address}')
         for words in ('status', 'node list', 'slab list', f'inspect {INSTANCE}', 'events',
-                      'launch --local-memory 16M --attach -- /bin/echo hello', 'help'):
+                      'launch --local-memory 16M --far-memory 64M --attach -- echo hello', 'help'):
             print(f'   {ctl} {words}')
         print(f'   deploy/quickstart --stop{state_flag(state)}      # ends it')
     else:
