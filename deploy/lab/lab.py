@@ -33,6 +33,7 @@ START_LIMIT_S = 30
 STOP_LIMIT_S = 15
 CTL_LIMIT_S = 120
 TAIL_LINES = 12
+TAIL_COLUMNS = 300
 PR_SET_PDEATHSIG = 1
 
 
@@ -94,7 +95,7 @@ class Daemon:
             return ''
 
     def tail(self):
-        lines = self.log().splitlines()[-TAIL_LINES:]
+        lines = [line[:TAIL_COLUMNS] for line in self.log().splitlines()[-TAIL_LINES:]]
         return f'--- {self.log_path}\n' + '\n'.join(lines)
 
     def signal(self, number):

@@ -15,7 +15,7 @@ from lab import lab as labs  # noqa: E402  pylint: disable=wrong-import-position
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 MIB = 1 << 20
-DATA_BYTES = 32 * MIB
+DATA_BYTES = 24 * MIB
 LISTS = '/var/lib/apt/lists'
 LOCAL_PART = 4           # local memory is the native maximum divided by this
 LOCAL_BYTES_MIN = 16 * MIB
@@ -140,12 +140,12 @@ def start_cluster(lab):
         f'1 agent ({status["agents"][0]["accelerator"]})')
     for agent in status['agents']:
         for health in agent['health']:
-            say(f'{health["code"]}: {health["detail"]}')
+            say(f'{health["code"]}: {health["detail"].splitlines()[0]}')
 
 
 def run_in_pool(lab, local_bytes, steps):
     """Launches and watches until the end; returns the last live figures."""
-    command = ['launch', '--name', INSTANCE, '--local-memory', str(local_bytes),
+    command = ['launch', '--name', INSTANCE, '--local-memory', f'{local_bytes // MIB}M',
                '--far-memory', FAR_MEMORY, '--env', 'LC_ALL=C', '--file', 'index.awk',
                '--file', 'packages.txt', '--', 'gawk', '-f', 'index.awk', 'packages.txt']
     say('dilosctl ' + ' '.join(command))
@@ -199,7 +199,7 @@ def show_moves(live, peak, local_bytes):
         f'({c.get("far_pages_read", 0) * 4096 / MIB:.0f} MiB), '
         f'{c.get("far_pages_written", 0)} written '
         f'({c.get("far_pages_written", 0) * 4096 / MIB:.0f} MiB)')
-    for use in live['fabrics']:
+    for use in sorted(live['fabrics'], key=lambda use: use['node']):
         say(f'{use["node"]} over {use["fabric"]}: {use["slabs"]} slabs, '
             f'{use["bytes_read"] / MIB:.0f} MiB read, {use["bytes_written"] / MIB:.0f} MiB written')
 

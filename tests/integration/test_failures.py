@@ -2,11 +2,13 @@
 """Each daemon dies while it is needed; what depends on it says so, and everything else goes on."""
 import os
 import signal
+import subprocess
 import sys
 import time
 
 from support import (BEHAVE, Lab, LabError, expect_good, launch, run, start_pool, stdout_of, tap,
                      wait_all_free, wait_filled)
+from lab.lab import program
 from lab.tap import expect, expect_equal, expect_in
 
 
@@ -34,7 +36,22 @@ def hold(lab, name, mib='32', seconds='12', far='48M'):
     wait_filled(lab, name)
 
 
+def fresh(lab, members):
+    """Whatever a case before this one left: all daemons up, nothing running, all slabs free."""
+    for daemon in members.values():
+        if not daemon.alive():
+            daemon.start()
+    lab.wait_until(lambda: lab.ctl_quiet('status'), 'the controller to answer')
+    lab.wait_up(nodes=2, agents=1, limit_s=60)
+    running = [i['name'] for i in lab.json('ps')['instances']
+               if i['state'] not in ('exited', 'failed')]
+    if running:
+        lab.ctl('stop', '--grace', '0', *running)
+    wait_all_free(lab)
+
+
 def test_controller_dies(lab, members):
+    fresh(lab, members)
     hold(lab, 'survivor')
     before = lab.instance('survivor')
     nodes = {n: v['node_id'] for n, v in lab.nodes().items()}
@@ -57,16 +74,20 @@ def test_controller_dies(lab, members):
 
 
 def test_wait_survives_the_controller(lab, members):
+    fresh(lab, members)
     hold(lab, 'waited', seconds='6')
-    controller = members['controller']
-    controller.kill()
-    controller.start()
-    done = lab.ctl('wait', 'waited', limit_s=90)
-    expect_equal(done.returncode, 0, done.stderr)
-    lab.wait_up(nodes=2, agents=1)
+    waiting = subprocess.Popen([program('ctl'), '--controller', lab.address, 'wait', 'waited'],
+                               stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    time.sleep(1)
+    members['controller'].kill()
+    time.sleep(1)
+    members['controller'].start()
+    _, errors = waiting.communicate(timeout=90)
+    expect_equal(waiting.returncode, 0, errors)
 
 
 def test_qemu_dies(lab, members):
+    fresh(lab, members)
     hold(lab, 'shot', seconds='60')
     hold(lab, 'bystander', mib='24', seconds='4')
     shot = members['agent']
@@ -82,6 +103,7 @@ def test_qemu_dies(lab, members):
 
 
 def test_agent_dies(lab, members):
+    fresh(lab, members)
     hold(lab, 'orphan', seconds='120')
     agent = members['agent']
     pids = qemu_pids(agent.pid)
@@ -97,8 +119,9 @@ def test_agent_dies(lab, members):
     expect_good(run(lab, 'next', BEHAVE, 'exit', '0'))
 
 
-def test_far_memory_runs_out(lab, _):
+def test_far_memory_runs_out(lab, members):
     """Both fit when they are launched; together they want more than the pool has."""
+    fresh(lab, members)
     hold(lab, 'modest', mib='40', seconds='30', far='60M')
     instance = run(lab, 'greedy', BEHAVE, 'take', '110', far='80M')
     # At most what it may have: refused by mmap, or stopped when no frame was left.
@@ -113,10 +136,10 @@ def test_far_memory_runs_out(lab, _):
 
 def test_memory_node_dies(lab, members):
     """The instance that used it fails and names it; one that doesn't use it goes on."""
-    lab.ctl('stop', 'none')
+    fresh(lab, members)
     members['mn2'].kill()
     lab.wait_until(lambda: lab.nodes()['mn2']['state'] != 'up', 'mn2 to be down')
-    hold(lab, 'on-mn1', mib='48', seconds='60', far='60M')
+    hold(lab, 'on-mn1', mib='58', seconds='60', far='62M')
     members['mn2'].start()
     lab.wait_up(nodes=2, agents=1)
     hold(lab, 'on-mn2', mib='24', seconds='12', far='32M')
