@@ -113,8 +113,8 @@ static void add_devices(struct command *command, const struct vmm_config *config
     }
     if (config->devices) {
         add_pair(command, "-chardev", "socket,id=ctl,path=ctl");
-        add_pair(command, "-device", "virtio-serial-device,max_ports=1");
-        add_pair(command, "-device", "virtconsole,chardev=ctl");
+        add_pair(command, "-device", "virtio-serial-device,max_ports=2");
+        add_pair(command, "-device", "virtserialport,chardev=ctl,nr=1");
     }
 }
 

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Control channel between agent and unikernel, over port 0 of a virtio-console without multiport.
- * A byte stream of records, little endian: magic u16 0xd105, type u16, length u32 (of the body),
- * body. A record that breaks the rules below ends the channel: the agent stops the instance with
- * that reason, the guest ignores the channel from then on. Neither side trusts the other.
+ * Control channel between agent and unikernel, over port 1 of a virtio-serial device (port 0 would
+ * be a virtconsole, whose output QEMU drops when the reader is slow). A byte stream of records,
+ * little endian: magic u16 0xd105, type u16, length u32 (of the body), body. A record that breaks
+ * the rules below ends the channel: the agent stops the instance with that reason, the guest
+ * ignores the channel from then on. Neither side trusts the other.
  *
  * Freestanding codecs, no I/O.
  */

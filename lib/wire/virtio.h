@@ -173,11 +173,20 @@ _Static_assert(offsetof(struct virtio_blk_config, num_queues) == 34, "virtio 1.1
 _Static_assert(offsetof(struct virtio_blk_config, max_discard_sectors) == 36, "5.2.4");
 _Static_assert(offsetof(struct virtio_blk_config, write_zeroes_may_unmap) == 56, "5.2.4");
 
-/* ---- 5.3 console device, without multiport ---- */
+/* ---- 5.3 console device ---- */
 #define VIRTIO_CONSOLE_F_SIZE      (UINT64_C(1) << 0)
 #define VIRTIO_CONSOLE_F_MULTIPORT (UINT64_C(1) << 1)
 #define VIRTIO_CONSOLE_RECEIVE     0u /* queue numbers of port 0 */
 #define VIRTIO_CONSOLE_TRANSMIT    1u
+/* 5.3.2: only with multiport. */
+#define VIRTIO_CONSOLE_CONTROL_TRANSMIT 3u
+#define VIRTIO_CONSOLE_RECEIVE_1        4u /* queue numbers of port 1 */
+#define VIRTIO_CONSOLE_TRANSMIT_1       5u
+/* 5.3.6.2: id of the port u32, event u16, value u16 */
+#define VIRTIO_CONSOLE_CONTROL_BYTES 8u
+#define VIRTIO_CONSOLE_DEVICE_READY  0u
+#define VIRTIO_CONSOLE_PORT_READY    3u
+#define VIRTIO_CONSOLE_PORT_OPEN     6u
 
 /* ---- 4.2.2 virtio over MMIO: registers, byte offsets, 32 bits each ---- */
 #define VIRTIO_MMIO_MAGIC               0x74726976u

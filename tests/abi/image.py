@@ -20,8 +20,10 @@ def elf_needs(path):
         return None, []
     offset, = struct.unpack_from("<Q", data, 32)
     count, = struct.unpack_from("<H", data, 56)
-    headers = [struct.unpack_from("<IIQQQQQQ", data, offset + 56 * i) for i in range(count)]
+    if offset + 56 * count > len(data):
+        return None, []  # truncated: the kernel under test must say so
     interpreter, needed, strings, names = None, [], 0, []
+    headers = [struct.unpack_from("<IIQQQQQQ", data, offset + 56 * i) for i in range(count)]
     for kind, _, at, _, _, size, _, _ in headers:
         if kind == PT_INTERP:
             interpreter = data[at:at + size].split(b"\0")[0].decode()
@@ -71,8 +73,9 @@ def put(tree, host, guest=None):
         shutil.copy2(host, target)
 
 
-def make(image, programs, files=(), folders=()):
-    """programs: host paths. files: (host, guest) pairs. folders: empty ones."""
+def make(image, programs, files=(), folders=(), bare=()):
+    """programs: host paths. files: (host, guest) pairs. folders: empty ones. bare: pairs too, whose
+    libraries are not looked for."""
     tree = image + ".tree"
     shutil.rmtree(tree, ignore_errors=True)
     for folder in ["/tmp", "/run", "/proc", "/sys", "/dev", "/etc", *folders]:
@@ -84,6 +87,8 @@ def make(image, programs, files=(), folders=()):
             for library in closure(part):
                 if not os.path.exists(tree + library):
                     put(tree, library)
+    for host, guest in bare:
+        put(tree, host, guest)
     with open(tree + "/etc/passwd", "w") as file:
         file.write("root:x:0:0:root:/root:/bin/sh\n")
     with open(tree + "/etc/group", "w") as file:

@@ -86,7 +86,8 @@ def run(spec, talk, timeout_s=60, **options):
         listener.settimeout(timeout_s)
         args = qemu.command(folder, spec, **options) + [
             "-chardev", f"socket,id=ctl,path={path}",
-            "-device", "virtio-serial-device,max_ports=1", "-device", "virtconsole,chardev=ctl"]
+            "-device", "virtio-serial-device,max_ports=2",
+            "-device", "virtserialport,chardev=ctl,nr=1"]
         guest = subprocess.Popen(args, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
                                  stderr=subprocess.DEVNULL)
         try:

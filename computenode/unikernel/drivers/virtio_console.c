@@ -7,9 +7,11 @@
 #include "computenode/unikernel/arch/x86_64/cpu.h"
 #include "computenode/unikernel/drivers/virtq.h"
 #include "computenode/unikernel/kernel/dma.h"
+#include "lib/base/bytes.h"
 #include "lib/base/check.h"
 
-#define BUFFER_COUNT 16u /* each way; a frame each */
+#define BUFFER_COUNT    16u /* each way; a frame each */
+#define CONTROL_WAIT_NS UINT64_C(5000000000)
 
 /* A buffer that is with the device is found by the head of its chain. */
 struct side {
@@ -21,6 +23,7 @@ struct side {
 static struct {
     struct side receive;
     struct side transmit;
+    struct virtq control;       /* with multiport */
     uint8_t idle[BUFFER_COUNT]; /* transmit buffers that are free */
     uint32_t idle_count;
     uint32_t filled; /* bytes in the one being filled, which is idle[idle_count - 1] */
@@ -47,20 +50,73 @@ static void give(struct side *side, uint8_t buffer, uint32_t length, bool device
     side->buffer_of[head] = buffer;
 }
 
+static int queues_open(struct virtio_device *device)
+{
+    bool multiport = (device->features & VIRTIO_CONSOLE_F_MULTIPORT) != 0;
+    int r = side_open(&console.receive, device,
+                      multiport ? VIRTIO_CONSOLE_RECEIVE_1 : VIRTIO_CONSOLE_RECEIVE);
+    if (r == 0) {
+        r = side_open(&console.transmit, device,
+                      multiport ? VIRTIO_CONSOLE_TRANSMIT_1 : VIRTIO_CONSOLE_TRANSMIT);
+    }
+    if (r == 0 && multiport) {
+        r = virtq_init(&console.control, device, VIRTIO_CONSOLE_CONTROL_TRANSMIT);
+    }
+    return r;
+}
+
+/*
+ * Tells the device that we are there and use port 1 (5.3.5). What it would tell us of its ports is
+ * known, so its control messages get no buffers: it then drops them.
+ */
+static int port_open(void)
+{
+    static const uint16_t messages[][3] = {
+        {0, VIRTIO_CONSOLE_DEVICE_READY, 1},
+        {1, VIRTIO_CONSOLE_PORT_READY, 1},
+        {1, VIRTIO_CONSOLE_PORT_OPEN, 1},
+    };
+    uint64_t deadline_ns = clock_ns() + CONTROL_WAIT_NS;
+    uint32_t taken = 0, written;
+    uint16_t head;
+    phys_addr_t frame;
+    int r = dma_frame_alloc(&frame);
+    if (r != 0) {
+        return r;
+    }
+    for (uint32_t i = 0; i < ARRAY_LEN(messages); i++) {
+        uint32_t at = i * VIRTIO_CONSOLE_CONTROL_BYTES;
+        uint8_t *to = (uint8_t *)phys_to_virt(frame) + at;
+        le32_store(to, messages[i][0]);
+        le16_store(to + 4, messages[i][1]);
+        le16_store(to + 6, messages[i][2]);
+        struct virtq_piece piece = {{frame.v + at}, VIRTIO_CONSOLE_CONTROL_BYTES, false};
+        (void)virtq_add(&console.control, &piece, 1, NULL);
+    }
+    virtq_kick(&console.control);
+    while (taken < ARRAY_LEN(messages) && !console.control.broken) {
+        taken += virtq_take(&console.control, &head, &written) ? 1 : 0;
+        if (clock_ns() >= deadline_ns) {
+            return -ENODEV;
+        }
+    }
+    return console.control.broken ? -ENODEV : 0;
+}
+
 int console_open(struct virtio_device *device)
 {
-    int r = virtio_mmio_negotiate(device, VIRTIO_F_EVENT_IDX);
+    int r = virtio_mmio_negotiate(device, VIRTIO_F_EVENT_IDX | VIRTIO_CONSOLE_F_MULTIPORT);
     if (r == 0) {
-        r = side_open(&console.receive, device, VIRTIO_CONSOLE_RECEIVE);
+        r = queues_open(device);
     }
     if (r == 0) {
-        r = side_open(&console.transmit, device, VIRTIO_CONSOLE_TRANSMIT);
+        virtio_mmio_start(device);
+        r = (device->features & VIRTIO_CONSOLE_F_MULTIPORT) != 0 ? port_open() : 0;
     }
     if (r != 0) {
         virtio_mmio_fail(device);
         return r;
     }
-    virtio_mmio_start(device);
     for (uint8_t i = 0; i < BUFFER_COUNT; i++) {
         give(&console.receive, i, PAGE_BYTES, true);
         console.idle[console.idle_count++] = i;

@@ -1,5 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Port 0 of a console device without multiport (virtio 1.1, 5.3): two byte streams. One exists. */
+/*
+ * One port of a console device (virtio 1.1, 5.3): two byte streams. One exists. Port 1 if the
+ * device has several ports, else port 0. It should: on port 0 QEMU drops what a slow reader has no
+ * room for, on the others it waits.
+ */
 #ifndef DILOS_UNIKERNEL_DRIVERS_VIRTIO_CONSOLE_H
 #define DILOS_UNIKERNEL_DRIVERS_VIRTIO_CONSOLE_H
 

@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Ends in the way that its argument names. */
+#include <signal.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+static void handler(int signal)
+{
+    (void)signal;
+}
+
+static void touch_memory(size_t bytes)
+{
+    volatile char *p = malloc(bytes);
+    for (size_t i = 0; p != NULL && i < bytes; i += 4096) {
+        p[i] = (char)(i / 4096);
+    }
+    printf("%s\n", p == NULL ? "no memory given" : "touched");
+}
+
+static void wait_for_signal(void)
+{
+    printf("waiting\n");
+    (void)fflush(stdout);
+    for (;;) {
+        sleep(1);
+    }
+}
+
+int main(int argc, char **argv)
+{
+    const char *how = argc > 1 ? argv[1] : "";
+    volatile int zero = 0;
+    if (strcmp(how, "null") == 0) {
+        *(volatile int *)(uintptr_t)zero = 1;
+    } else if (strcmp(how, "divide") == 0) {
+        volatile int one = 1;
+        return one / zero;
+    } else if (strcmp(how, "illegal") == 0) {
+        __asm__ volatile("ud2");
+    } else if (strcmp(how, "abort") == 0) {
+        abort();
+    } else if (strcmp(how, "privileged") == 0) {
+        __asm__ volatile("hlt");
+    } else if (strcmp(how, "kernel") == 0) {
+        *(volatile char *)0xffffc00000000000 = 1;
+    } else if (strcmp(how, "past-end") == 0) {
+        FILE *f = tmpfile();
+        (void)fputs("x", f);
+        (void)fflush(f);
+        volatile char *p = mmap(NULL, 8192, PROT_READ, MAP_PRIVATE, fileno(f), 0);
+        return p[4096];
+    } else if (strcmp(how, "deadlock") == 0) {
+        int fds[2];
+        char c;
+        return pipe(fds) != 0 || read(fds[0], &c, 1) != 0;
+    } else if (strcmp(how, "unknown") == 0) {
+        return syscall(SYS_io_uring_setup, 1, 0) == -1 && syscall(SYS_io_uring_setup, 1, 0) == -1;
+    } else if (strcmp(how, "touch") == 0) {
+        touch_memory((size_t)atoi(argv[2]) << 20);
+    } else if (strcmp(how, "wait") == 0) {
+        wait_for_signal();
+    } else if (strcmp(how, "wait-handler") == 0) {
+        (void)signal(SIGTERM, handler);
+        wait_for_signal();
+    } else if (strcmp(how, "fork") == 0) {
+        return fork() == -1 ? 5 : 0;
+    } else if (strcmp(how, "arguments") == 0) {
+        for (int i = 0; i < argc; i++) {
+            printf("[%s]", argv[i]);
+        }
+        printf(" in %s\n", getcwd((char[100]){0}, 100));
+    }
+    return 0;
+}
