@@ -35,6 +35,7 @@ CTL_LIMIT_S = 120
 TAIL_LINES = 12
 TAIL_COLUMNS = 300
 PR_SET_PDEATHSIG = 1
+MEMORY_FOLDER = '/dev/shm' if os.access('/dev/shm', os.W_OK) else None
 
 
 class LabError(Exception):
@@ -128,9 +129,10 @@ class Lab:
     """outlive: the processes go on when this one ends (quickstart --keep)."""
 
     def __init__(self, folder=None, outlive=False):
-        # Short: a unix socket's path has at most 107 bytes.
+        # Short: a unix socket's path has at most 107 bytes. In memory: the controller waits for the
+        # disk at each command, and a test shall not wait for what else writes to that disk.
         self.own_folder = folder is None
-        self.folder = folder or tempfile.mkdtemp(prefix='dilos-')
+        self.folder = folder or tempfile.mkdtemp(prefix='dilos-', dir=MEMORY_FOLDER)
         os.makedirs(self.folder, exist_ok=True)
         self.outlive = outlive
         self.environment = {k: v for k, v in os.environ.items() if not k.startswith('DILOS_')}
