@@ -78,7 +78,12 @@ class Daemon:
         with open(self.log_path, 'ab') as log:
             self.process = subprocess.Popen(
                 self.command, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-                cwd=self.lab.folder, start_new_session=True, env=self.lab.environment,
+                cwd=self.lab.folder, env=self.lab.environment,
+                # A group, so that Ctrl-C is for us alone; a session only to outlive a terminal:
+                # the kernel schedules sessions as units (autogroup), and Linux 6.18 then starves
+                # the daemons for seconds while two polling instances fill two cores.
+                process_group=0 if not self.lab.outlive else None,
+                start_new_session=self.lab.outlive,
                 preexec_fn=None if self.lab.outlive else _die_with_parent)
 
     @property
