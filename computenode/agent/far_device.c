@@ -18,6 +18,7 @@
 
 #define LOOK_NS       100000ull /* while polling, socket and mailbox are looked at so often */
 #define SLEEP_MS_MAX  1000
+#define REFUSED_NS    100000000ull /* so long nothing is asked for after a refusal */
 #define STOP_MS_MAX   2000u
 #define ENDPOINT_TEXT 256u
 
@@ -48,6 +49,7 @@ struct far_device {
     struct mailbox commands;  /* to the thread */
     struct mailbox events;    /* from the thread */
     struct far_server server; /* the thread's, like all below */
+    uint64_t refused_ns;      /* when the controller last had no slab */
     bool stopping;
     bool broken;
 };
@@ -162,6 +164,7 @@ static void take_commands(struct far_device *device)
             take_grants(device, command);
             break;
         case COMMAND_REFUSE:
+            device->refused_ns = sys_monotonic_ns();
             far_io_refuse(device->server.io);
             break;
         case COMMAND_LIVE:
@@ -300,6 +303,10 @@ static int turn(struct far_device *device)
 
 static void ask(struct far_device *device)
 {
+    const struct slab_pool *pool = far_io_pool(device->server.io);
+    if (pool->refused && sys_monotonic_ns() - device->refused_ns < REFUSED_NS) {
+        return;
+    }
     uint32_t count = far_io_ask(device->server.io);
     if (count > 0) {
         struct far_event *event = event_new(FAR_EVENT_ASK, "");

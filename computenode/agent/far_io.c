@@ -291,6 +291,11 @@ static enum step step_write(struct far_io *io, struct far_request *request, stru
             return fail(request, VIRTIO_BLK_S_NOSPC);
         }
         span->slab = slab_pool_take(&io->pool, span->number);
+        if (span->slab == NULL && io->pool.refused) {
+            /* Fails at once, also with the controller away; another is asked for meanwhile. */
+            io->pool.missed = true;
+            return fail(request, VIRTIO_BLK_S_NOSPC);
+        }
         if (span->slab == NULL) {
             return STEP_WAIT_SLAB;
         }
@@ -600,6 +605,7 @@ void far_io_refuse(struct far_io *io)
 {
     io->pool.asked = false;
     io->pool.refused = true;
+    io->pool.missed = false;
     fail_waiting(io, &io->waits_slab, VIRTIO_BLK_S_NOSPC);
 }
 

@@ -65,7 +65,10 @@ void far_io_fail_waiting(struct far_io *io);
 /* How many slabs to ask for now; a number above 0 must be followed by one of the next two. */
 uint32_t far_io_ask(struct far_io *io);
 void far_io_grant(struct far_io *io, const struct slab_grant *grants, uint32_t count);
-/* The controller has none: what waits fails with VIRTIO_BLK_S_NOSPC. */
+/*
+ * The controller has none: what waits fails with VIRTIO_BLK_S_NOSPC, and what comes too, until a
+ * slab comes free here or is granted. far_io_ask goes on to ask for one after each such failure.
+ */
 void far_io_refuse(struct far_io *io);
 
 const struct far_counters *far_io_counters(const struct far_io *io);

@@ -148,6 +148,7 @@ static void slab_give_back(struct slab_pool *pool, struct slab *slab)
     peer_let_go(peer);
     pool->held--;
     pool->refused = false;
+    pool->missed = false;
     (void)slab_close(slab);
 }
 
@@ -207,6 +208,7 @@ void slab_pool_attached(struct slab_pool *pool, struct slab *slab, int status)
         return;
     }
     pool->refused = false;
+    pool->missed = false;
     pool->grant_failures = 0;
     list_append(&pool->spares, &slab->link);
     pool->spare_count++;
@@ -265,13 +267,14 @@ uint32_t slab_pool_ask(const struct slab_pool *pool, uint32_t waiting)
     }
     uint64_t limit =
         (pool->config.far_bytes + pool->config.slab_bytes - 1) / pool->config.slab_bytes;
-    uint64_t spares = pool->refused ? 0 : SLAB_POOL_SPARES;
+    uint64_t spares = pool->refused ? (pool->missed ? 1 : 0) : SLAB_POOL_SPARES;
     uint64_t wanted = waiting + spares;
     uint64_t coming = pool->spare_count + pool->attaching;
     uint64_t ask = wanted > coming ? wanted - coming : 0;
     /* Spares stay within what the instance may hold; whether it may have more is not ours to say.*/
     uint64_t room = limit > pool->held ? limit - pool->held : 0;
-    uint64_t least = waiting > coming ? waiting - coming : 0;
+    uint64_t needed = waiting + (pool->missed ? 1 : 0);
+    uint64_t least = needed > coming ? needed - coming : 0;
     ask = MAX(MIN(ask, room), least);
     return (uint32_t)MIN(ask, SLAB_POOL_ASK_MAX);
 }

@@ -65,6 +65,7 @@ struct slab_pool {
     uint32_t attaching;
     uint32_t held;           /* all slabs: mapped, spare and attaching */
     bool asked;              /* a request to the controller is under way */
+    bool missed;             /* since the refusal, a write failed for want of a slab */
     bool refused;            /* the last one was refused: no spares until something changes */
     uint32_t grant_failures; /* in a row */
     const struct guest_memory *memory;
