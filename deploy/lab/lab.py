@@ -181,10 +181,11 @@ class Lab:
             raise LabError(f'the controller ended\n{daemon.tail()}')
         return daemon
 
-    def memnode_command(self, name, memory='64M', slab='1M', fabrics=('shm', 'tcp'), flags=()):
+    def memnode_command(self, name, memory='64M', slab='1M', fabrics=('shm', 'tcp'), host=None,
+                        flags=()):
         command = [program('memnode'), '--name', name, '--controller', self.address,
                    '--state', self.path(name), '--memory', memory, '--slab-size', slab,
-                   '--host', 'host-' + name]
+                   '--host', host or 'host-' + name]
         command += [f'--no-{fabric}' for fabric in ('shm', 'tcp') if fabric not in fabrics]
         return command + list(flags)
 

@@ -16,9 +16,9 @@ LOCAL = '16M'
 RUN_LIMIT_S = 100
 
 
-def start_pool(lab, nodes=('mn1', 'mn2'), memory='64M', agent=True):
+def start_pool(lab, nodes=('mn1', 'mn2'), memory='64M', agent=True, host=None):
     lab.start_controller()
-    members = {name: lab.start_memnode(name, memory=memory) for name in nodes}
+    members = {name: lab.start_memnode(name, memory=memory, host=host) for name in nodes}
     if agent:
         members['agent'] = lab.start_agent('a1')
     lab.wait_up(nodes=len(nodes), agents=1 if agent else 0, limit_s=90)
