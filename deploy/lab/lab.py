@@ -63,6 +63,11 @@ def _die_with_parent():
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
+def _ignore_hangup():
+    """It outlives the terminal that it was started from."""
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+
+
 class Daemon:
     """One process of a lab, which may be ended and started again with the same command."""
 
@@ -79,12 +84,11 @@ class Daemon:
             self.process = subprocess.Popen(
                 self.command, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
                 cwd=self.lab.folder, env=self.lab.environment,
-                # A group, so that Ctrl-C is for us alone; a session only to outlive a terminal:
-                # the kernel schedules sessions as units (autogroup), and Linux 6.18 then starves
-                # the daemons for seconds while two polling instances fill two cores.
-                process_group=0 if not self.lab.outlive else None,
-                start_new_session=self.lab.outlive,
-                preexec_fn=None if self.lab.outlive else _die_with_parent)
+                # A group, so that Ctrl-C is for us alone. Not a session: the kernel schedules
+                # sessions as units (autogroup), and Linux 6.18 then starves the daemons for
+                # seconds while two polling instances fill two cores.
+                process_group=0,
+                preexec_fn=_ignore_hangup if self.lab.outlive else _die_with_parent)
 
     @property
     def pid(self):
