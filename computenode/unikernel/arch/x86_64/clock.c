@@ -7,14 +7,16 @@
 #include "computenode/unikernel/far/pager.h"
 #include "computenode/unikernel/kernel/kernel.h"
 
-#define PIT_HZ           UINT64_C(1193182)
-#define PIT_CHANNEL0     0x40
-#define PIT_COMMAND      0x43
-#define PIT_ONE_SHOT     0x30 /* channel 0, low then high byte, mode 0 */
-#define PIT_LATCH        0x00
-#define PIT_RUN_COUNTS   11932u /* ten milliseconds */
-#define PIT_SAMPLE_COUNT 16
-#define PIT_READ_MAX     10000000u
+#define PIT_HZ            UINT64_C(1193182)
+#define PIT_CHANNEL0      0x40
+#define PIT_COMMAND       0x43
+#define PIT_ONE_SHOT      0x30 /* channel 0, low then high byte, mode 0 */
+#define PIT_LATCH         0x00
+#define PIT_RUN_COUNTS    11932u /* ten milliseconds */
+#define PIT_SAMPLE_COUNT  16
+#define PIT_READ_MAX      10000000u
+#define PIT_RUN_COUNT_MAX 8
+#define PIT_AGREE         1000 /* runs agree when they differ by less than a thousandth */
 
 #define IDLE_NS_MAX UINT64_C(100000000) /* a sleeper looks around this often */
 
@@ -58,6 +60,31 @@ static struct pit_sample pit_sample(void)
     return best;
 }
 
+/* Counts between two readings; the counter goes round after 55 ms. */
+static uint32_t pit_passed(uint32_t from, uint32_t to)
+{
+    return (from - to) & 0xffff;
+}
+
+/* One measurement; 0: the counter does not move. */
+static uint64_t hz_from_pit_run(void)
+{
+    struct pit_sample start = pit_sample();
+    uint32_t reads = 0;
+    while (pit_passed(start.count, pit_read()) < PIT_RUN_COUNTS) {
+        if (++reads > PIT_READ_MAX) {
+            return 0;
+        }
+    }
+    struct pit_sample end = pit_sample();
+    uint32_t passed = MAX(pit_passed(start.count, end.count), 1);
+    return (end.tsc - start.tsc) * PIT_HZ / passed;
+}
+
+/*
+ * A VMM that is held up for more than a round of the counter makes a run's result too high, never
+ * too low: so the lowest of several counts, and two that agree are enough.
+ */
 static uint64_t hz_from_pit(void)
 {
     port_out8(PIT_COMMAND, PIT_ONE_SHOT);
@@ -65,22 +92,21 @@ static uint64_t hz_from_pit(void)
     port_out8(PIT_CHANNEL0, 0xff);
     /* The count is loaded at the next clock pulse: wait until it has moved. */
     uint32_t first = pit_read();
-    uint32_t reads = 0;
-    while (pit_read() >= first) {
-        first = MAX(first, pit_read());
-        if (++reads > 1000) {
+    for (uint32_t reads = 0; pit_read() == first; reads++) {
+        if (reads > PIT_READ_MAX) {
             return 0;
         }
     }
-    struct pit_sample start = pit_sample();
-    reads = 0;
-    while (start.count - pit_read() < PIT_RUN_COUNTS) {
-        if (++reads > PIT_READ_MAX) {
-            return 0;
+    uint64_t lowest = hz_from_pit_run();
+    for (int i = 1; i < PIT_RUN_COUNT_MAX && lowest != 0; i++) {
+        uint64_t hz = hz_from_pit_run();
+        bool agree = MAX(hz, lowest) - MIN(hz, lowest) < lowest / PIT_AGREE;
+        lowest = MIN(hz, lowest);
+        if (agree) {
+            break;
         }
     }
-    struct pit_sample end = pit_sample();
-    return (end.tsc - start.tsc) * PIT_HZ / (start.count - end.count);
+    return lowest;
 }
 
 static uint64_t hz_from_cpuid(void)

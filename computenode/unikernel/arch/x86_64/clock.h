@@ -6,7 +6,8 @@
 
 /*
  * Finds out how fast the time stamp counter runs: from CPUID (leaf 0x15, or the hypervisor's
- * 0x40000010), else against the 8254, channel 0 (ten milliseconds). Panics if there is neither.
+ * 0x40000010), else against the 8254, channel 0 (about twenty milliseconds). Panics if there is
+ * neither.
  */
 void clock_init(void);
 
