@@ -122,7 +122,7 @@ def cases(hellos):
         Case("ls", ["/usr/bin/ls", "-a", "/usr/bin/ls", "/not/there"], status=2),
         Case("sha256sum", ["/usr/bin/sha256sum", "/usr/bin/sha256sum", "-"], stdin=TEXT),
     ]
-    return [c for c in result if os.path.exists(c.arguments[0])]
+    return result
 
 
 def run_natively(case):
@@ -160,6 +160,9 @@ def main():
     failed = 0
     with tempfile.TemporaryDirectory(prefix="dilos-abi-") as folder:
         for number, case in enumerate(todo, 1):
+            if not os.path.exists(case.arguments[0]):
+                print(f"ok {number} - {case.name} # SKIP {case.arguments[0]} is not installed")
+                continue
             bad = run_case(folder, case)
             for line in "\n".join(bad).splitlines():
                 print(f"# {line}")

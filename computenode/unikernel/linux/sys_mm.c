@@ -66,7 +66,8 @@ static int64_t map_file(const struct call *c, unsigned flags)
     }
     /*
      * A shared mapping must see what is written to the file, so it uses the file's own pages if the
-     * file is open for writing. A file that is read only stays on the image, page by page.
+     * file is open for writing. Those are pinned while mapped (struct mm_backing_ops), so such
+     * mappings must fit local memory. A file that is read only stays on the image, page by page.
      */
     if ((flags & MM_SHARED) != 0 && (file_writable(f) || f->node->content.chunk_count > 0)) {
         rc = node_share(f->node);
