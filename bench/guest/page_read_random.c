@@ -18,7 +18,8 @@
 #include <sys/resource.h>
 #include <time.h>
 
-#define PAGE_WORDS 512
+#define PAGE_WORDS   512
+#define ATTEMPTS_MAX 100
 
 #ifndef MADV_PAGEOUT
 #define MADV_PAGEOUT 21
@@ -63,11 +64,38 @@ static long major_faults(void)
     return getrusage(RUSAGE_SELF, &usage) == 0 ? usage.ru_majflt : -1;
 }
 
+/*
+ * Sends all pages away. Advice is only that: a page whose write has just begun stays. So it is
+ * repeated until mincore(2) finds no page left, or nearly.
+ */
+static bool send_away(const uint64_t *memory, uint32_t pages)
+{
+    void *start = (void *)(uintptr_t)memory;
+    size_t bytes = (size_t)pages * PAGE_WORDS * 8;
+    unsigned char *resident = malloc(pages);
+    uint32_t left = pages;
+    for (int attempt = 0; resident != NULL && attempt < ATTEMPTS_MAX && left > pages / 1000;
+         attempt++) {
+        if (madvise(start, bytes, MADV_PAGEOUT) != 0 || mincore(start, bytes, resident) != 0) {
+            perror("madvise(MADV_PAGEOUT) or mincore");
+            break;
+        }
+        left = 0;
+        for (uint32_t i = 0; i < pages; i++) {
+            left += resident[i] & 1;
+        }
+    }
+    free(resident);
+    if (left > pages / 1000) {
+        (void)fprintf(stderr, "%u of %u pages can't be sent away\n", left, pages);
+    }
+    return left <= pages / 1000;
+}
+
 /* One round; false when a page held other bytes than it must. */
 static bool run_round(const uint64_t *memory, const uint32_t *order, uint32_t pages)
 {
-    if (madvise((void *)(uintptr_t)memory, (size_t)pages * PAGE_WORDS * 8, MADV_PAGEOUT) != 0) {
-        perror("madvise(MADV_PAGEOUT)");
+    if (!send_away(memory, pages)) {
         return false;
     }
     long faults = major_faults();
