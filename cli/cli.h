@@ -44,6 +44,7 @@ struct cli_command {
 
 struct cli {
     const char *controller; /* --controller, else DILOS_CONTROLLER, else NULL: the default */
+    const char *address;    /* the one that answered, once a session is open */
     enum cli_output output;
     bool quiet; /* names only, no progress */
     const struct cli_command *command;

@@ -67,13 +67,9 @@ int cmd_events(struct cli *cli)
         {"after", ARGS_NUMBER, &after, "INDEX", "only what came after this event; default: all"},
     };
     struct args_rest rest;
-    int exit_code;
-    if (!args_parse(cli, options, ARRAY_LEN(options), &rest, &exit_code)) {
-        return exit_code;
-    }
     struct session *s;
-    exit_code = session_open(cli, &s);
-    if (exit_code != EXIT_DONE) {
+    int exit_code = session_start(cli, options, ARRAY_LEN(options), &rest, &s);
+    if (s == NULL) {
         return exit_code;
     }
     session_set_activity(s, NULL);

@@ -6,6 +6,7 @@
 #include "cli/cli.h"
 #include "cli/files.h"
 #include "cli/print.h"
+#include "cli/query.h"
 #include "cli/session.h"
 #include "cli/table.h"
 #include "cli/words.h"
@@ -103,8 +104,9 @@ static void print_images_text(const struct cli *cli, const Dilos__ImageList *lis
     table_close(t);
 }
 
-static void print_images(const struct cli *cli, const Dilos__ImageList *list)
+static void print_images(const struct cli *cli, const void *reply)
 {
+    const Dilos__ImageList *list = reply;
     if (cli->output != CLI_OUTPUT_JSON) {
         print_images_text(cli, list);
         return;
@@ -123,24 +125,7 @@ static void print_images(const struct cli *cli, const Dilos__ImageList *list)
 
 int cmd_image_list(struct cli *cli)
 {
-    struct args_rest rest;
-    int exit_code;
-    if (!args_parse(cli, NULL, 0, &rest, &exit_code)) {
-        return exit_code;
-    }
-    struct session *s;
-    exit_code = session_open(cli, &s);
-    if (exit_code != EXIT_DONE) {
-        return exit_code;
-    }
-    Dilos__Empty request = DILOS__EMPTY__INIT;
-    Dilos__ImageList *list;
-    exit_code = session_call(s, DILOS__MESSAGE_TYPE__MESSAGE_IMAGE_LIST, &request.base,
-                             &dilos__image_list__descriptor, SESSION_TIMEOUT_MS, &list);
-    if (exit_code == EXIT_DONE) {
-        print_images(cli, list);
-        dilos__image_list__free_unpacked(list, NULL);
-    }
-    session_close(s);
-    return exit_code;
+    static const struct query query = {DILOS__MESSAGE_TYPE__MESSAGE_IMAGE_LIST,
+                                       &dilos__image_list__descriptor, print_images};
+    return query_all(cli, &query);
 }

@@ -5,12 +5,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "cli/args.h"
 #include "cli/cli.h"
 #include "cli/follow.h"
 #include "cli/histogram.h"
 #include "cli/print.h"
-#include "cli/session.h"
+#include "cli/query.h"
 #include "cli/words.h"
 #include "lib/base/check.h"
 #include "lib/sys/sys.h"
@@ -193,31 +192,18 @@ static void print_json(const Dilos__InstanceInfo *info)
     json_fini(&j);
 }
 
+static void print_inspected(const struct cli *cli, const void *reply)
+{
+    if (cli->output == CLI_OUTPUT_JSON) {
+        print_json(reply);
+    } else {
+        print_text(reply);
+    }
+}
+
 int cmd_inspect(struct cli *cli)
 {
-    struct args_rest rest;
-    int exit_code;
-    if (!args_parse(cli, NULL, 0, &rest, &exit_code)) {
-        return exit_code;
-    }
-    struct session *s;
-    exit_code = session_open(cli, &s);
-    if (exit_code != EXIT_DONE) {
-        return exit_code;
-    }
-    Dilos__NameRef request = DILOS__NAME_REF__INIT;
-    request.name = rest.items[0];
-    Dilos__InstanceInfo *info;
-    exit_code = session_call(s, DILOS__MESSAGE_TYPE__MESSAGE_INSTANCE_INSPECT, &request.base,
-                             &dilos__instance_info__descriptor, SESSION_TIMEOUT_MS, &info);
-    session_close(s);
-    if (exit_code == EXIT_DONE) {
-        if (cli->output == CLI_OUTPUT_JSON) {
-            print_json(info);
-        } else {
-            print_text(info);
-        }
-        dilos__instance_info__free_unpacked(info, NULL);
-    }
-    return exit_code;
+    static const struct query query = {DILOS__MESSAGE_TYPE__MESSAGE_INSTANCE_INSPECT,
+                                       &dilos__instance_info__descriptor, print_inspected};
+    return query_name(cli, &query);
 }

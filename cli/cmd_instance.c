@@ -8,6 +8,7 @@
 #include "cli/cli.h"
 #include "cli/follow.h"
 #include "cli/print.h"
+#include "cli/query.h"
 #include "cli/session.h"
 #include "cli/table.h"
 #include "cli/words.h"
@@ -60,8 +61,9 @@ static void print_list_text(const struct cli *cli, const Dilos__InstanceList *li
     table_close(t);
 }
 
-static void print_list(const struct cli *cli, const Dilos__InstanceList *list)
+static void print_list(const struct cli *cli, const void *reply)
 {
+    const Dilos__InstanceList *list = reply;
     if (cli->output != CLI_OUTPUT_JSON) {
         print_list_text(cli, list);
         return;
@@ -80,26 +82,9 @@ static void print_list(const struct cli *cli, const Dilos__InstanceList *list)
 
 int cmd_ps(struct cli *cli)
 {
-    struct args_rest rest;
-    int exit_code;
-    if (!args_parse(cli, NULL, 0, &rest, &exit_code)) {
-        return exit_code;
-    }
-    struct session *s;
-    exit_code = session_open(cli, &s);
-    if (exit_code != EXIT_DONE) {
-        return exit_code;
-    }
-    Dilos__Empty request = DILOS__EMPTY__INIT;
-    Dilos__InstanceList *list;
-    exit_code = session_call(s, DILOS__MESSAGE_TYPE__MESSAGE_INSTANCE_LIST, &request.base,
-                             &dilos__instance_list__descriptor, SESSION_TIMEOUT_MS, &list);
-    if (exit_code == EXIT_DONE) {
-        print_list(cli, list);
-        dilos__instance_list__free_unpacked(list, NULL);
-    }
-    session_close(s);
-    return exit_code;
+    static const struct query query = {DILOS__MESSAGE_TYPE__MESSAGE_INSTANCE_LIST,
+                                       &dilos__instance_list__descriptor, print_list};
+    return query_all(cli, &query);
 }
 
 static void print_one(const struct cli *cli, const Dilos__InstanceInfo *info)
@@ -157,13 +142,9 @@ int cmd_stop(struct cli *cli)
          "time between SIGTERM and the end of the VM; default: 10"},
     };
     struct args_rest rest;
-    int exit_code;
-    if (!args_parse(cli, options, ARRAY_LEN(options), &rest, &exit_code)) {
-        return exit_code;
-    }
     struct session *s;
-    exit_code = session_open(cli, &s);
-    if (exit_code != EXIT_DONE) {
+    int exit_code = session_start(cli, options, ARRAY_LEN(options), &rest, &s);
+    if (s == NULL) {
         return exit_code;
     }
     session_set_activity(s, "stopping");
@@ -185,13 +166,9 @@ int cmd_wait(struct cli *cli)
          "exit with the program's own status (128 + n for signal n)"},
     };
     struct args_rest rest;
-    int exit_code;
-    if (!args_parse(cli, options, ARRAY_LEN(options), &rest, &exit_code)) {
-        return exit_code;
-    }
     struct session *s;
-    exit_code = session_open(cli, &s);
-    if (exit_code != EXIT_DONE) {
+    int exit_code = session_start(cli, options, ARRAY_LEN(options), &rest, &s);
+    if (s == NULL) {
         return exit_code;
     }
     session_set_activity(s, "waiting for the program to end");
@@ -238,13 +215,9 @@ static int remove_one(const struct cli *cli, struct session *s, char *name)
 int cmd_rm(struct cli *cli)
 {
     struct args_rest rest;
-    int exit_code;
-    if (!args_parse(cli, NULL, 0, &rest, &exit_code)) {
-        return exit_code;
-    }
     struct session *s;
-    exit_code = session_open(cli, &s);
-    if (exit_code != EXIT_DONE) {
+    int exit_code = session_start(cli, NULL, 0, &rest, &s);
+    if (s == NULL) {
         return exit_code;
     }
     for (uint32_t i = 0; i < rest.count; i++) {

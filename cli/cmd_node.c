@@ -2,10 +2,9 @@
 #include <inttypes.h>
 #include <stdio.h>
 
-#include "cli/args.h"
 #include "cli/cli.h"
 #include "cli/print.h"
-#include "cli/session.h"
+#include "cli/query.h"
 #include "cli/table.h"
 #include "cli/words.h"
 
@@ -84,8 +83,9 @@ static void print_nodes_text(const struct cli *cli, const Dilos__NodeList *list)
     table_close(t);
 }
 
-static void print_nodes(const struct cli *cli, const Dilos__NodeList *list)
+static void print_nodes(const struct cli *cli, const void *reply)
 {
+    const Dilos__NodeList *list = reply;
     if (cli->output != CLI_OUTPUT_JSON) {
         print_nodes_text(cli, list);
         return;
@@ -104,26 +104,9 @@ static void print_nodes(const struct cli *cli, const Dilos__NodeList *list)
 
 int cmd_node_list(struct cli *cli)
 {
-    struct args_rest rest;
-    int exit_code;
-    if (!args_parse(cli, NULL, 0, &rest, &exit_code)) {
-        return exit_code;
-    }
-    struct session *s;
-    exit_code = session_open(cli, &s);
-    if (exit_code != EXIT_DONE) {
-        return exit_code;
-    }
-    Dilos__Empty request = DILOS__EMPTY__INIT;
-    Dilos__NodeList *list;
-    exit_code = session_call(s, DILOS__MESSAGE_TYPE__MESSAGE_NODE_LIST, &request.base,
-                             &dilos__node_list__descriptor, SESSION_TIMEOUT_MS, &list);
-    if (exit_code == EXIT_DONE) {
-        print_nodes(cli, list);
-        dilos__node_list__free_unpacked(list, NULL);
-    }
-    session_close(s);
-    return exit_code;
+    static const struct query query = {DILOS__MESSAGE_TYPE__MESSAGE_NODE_LIST,
+                                       &dilos__node_list__descriptor, print_nodes};
+    return query_all(cli, &query);
 }
 
 static void print_endpoint(const Dilos__Endpoint *e)
@@ -164,34 +147,21 @@ static void print_node_text(const Dilos__NodeInfo *node)
     print_health_lines("", node->health, node->n_health);
 }
 
+static void print_node(const struct cli *cli, const void *reply)
+{
+    if (cli->output != CLI_OUTPUT_JSON) {
+        print_node_text(reply);
+        return;
+    }
+    struct json j;
+    json_init(&j, stdout, false);
+    print_node_json(&j, reply);
+    json_fini(&j);
+}
+
 int cmd_node_inspect(struct cli *cli)
 {
-    struct args_rest rest;
-    int exit_code;
-    if (!args_parse(cli, NULL, 0, &rest, &exit_code)) {
-        return exit_code;
-    }
-    struct session *s;
-    exit_code = session_open(cli, &s);
-    if (exit_code != EXIT_DONE) {
-        return exit_code;
-    }
-    Dilos__NameRef request = DILOS__NAME_REF__INIT;
-    request.name = rest.items[0];
-    Dilos__NodeInfo *node;
-    exit_code = session_call(s, DILOS__MESSAGE_TYPE__MESSAGE_NODE_INSPECT, &request.base,
-                             &dilos__node_info__descriptor, SESSION_TIMEOUT_MS, &node);
-    if (exit_code == EXIT_DONE) {
-        if (cli->output == CLI_OUTPUT_JSON) {
-            struct json j;
-            json_init(&j, stdout, false);
-            print_node_json(&j, node);
-            json_fini(&j);
-        } else {
-            print_node_text(node);
-        }
-        dilos__node_info__free_unpacked(node, NULL);
-    }
-    session_close(s);
-    return exit_code;
+    static const struct query query = {DILOS__MESSAGE_TYPE__MESSAGE_NODE_INSPECT,
+                                       &dilos__node_info__descriptor, print_node};
+    return query_name(cli, &query);
 }

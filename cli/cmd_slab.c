@@ -17,13 +17,9 @@ int cmd_slab_list(struct cli *cli)
         {"instance", ARGS_TEXT, &instance, "NAME", "only slabs of this instance"},
     };
     struct args_rest rest;
-    int exit_code;
-    if (!args_parse(cli, options, ARRAY_LEN(options), &rest, &exit_code)) {
-        return exit_code;
-    }
     struct session *s;
-    exit_code = session_open(cli, &s);
-    if (exit_code != EXIT_DONE) {
+    int exit_code = session_start(cli, options, ARRAY_LEN(options), &rest, &s);
+    if (s == NULL) {
         return exit_code;
     }
     Dilos__SlabFilter request = DILOS__SLAB_FILTER__INIT;

@@ -2,10 +2,9 @@
 #include <inttypes.h>
 #include <stdio.h>
 
-#include "cli/args.h"
 #include "cli/cli.h"
 #include "cli/print.h"
-#include "cli/session.h"
+#include "cli/query.h"
 #include "cli/words.h"
 
 static void print_json(const Dilos__Status *status)
@@ -80,30 +79,18 @@ static void print_text(const Dilos__Status *status, const char *address)
     }
 }
 
+static void print_status(const struct cli *cli, const void *reply)
+{
+    if (cli->output == CLI_OUTPUT_JSON) {
+        print_json(reply);
+    } else {
+        print_text(reply, cli->address);
+    }
+}
+
 int cmd_status(struct cli *cli)
 {
-    struct args_rest rest;
-    int exit_code;
-    if (!args_parse(cli, NULL, 0, &rest, &exit_code)) {
-        return exit_code;
-    }
-    struct session *s;
-    exit_code = session_open(cli, &s);
-    if (exit_code != EXIT_DONE) {
-        return exit_code;
-    }
-    Dilos__Empty request = DILOS__EMPTY__INIT;
-    Dilos__Status *status;
-    exit_code = session_call(s, DILOS__MESSAGE_TYPE__MESSAGE_STATUS, &request.base,
-                             &dilos__status__descriptor, SESSION_TIMEOUT_MS, &status);
-    if (exit_code == EXIT_DONE) {
-        if (cli->output == CLI_OUTPUT_JSON) {
-            print_json(status);
-        } else {
-            print_text(status, session_address(s));
-        }
-        dilos__status__free_unpacked(status, NULL);
-    }
-    session_close(s);
-    return exit_code;
+    static const struct query query = {DILOS__MESSAGE_TYPE__MESSAGE_STATUS,
+                                       &dilos__status__descriptor, print_status};
+    return query_all(cli, &query);
 }

@@ -194,8 +194,20 @@ int session_open(struct cli *cli, struct session **ret)
         return exit_code;
     }
     session_set_activity(s, "waiting for the controller");
+    cli->address = s->address;
     *ret = s;
     return EXIT_DONE;
+}
+
+int session_start(struct cli *cli, const struct args_option *options, uint32_t option_count,
+                  struct args_rest *ret_rest, struct session **ret)
+{
+    int exit_code;
+    *ret = NULL;
+    if (args_parse(cli, options, option_count, ret_rest, &exit_code)) {
+        exit_code = session_open(cli, ret);
+    }
+    return exit_code;
 }
 
 struct session *session_close(struct session *s)
@@ -389,9 +401,4 @@ void session_pause(struct session *s, uint32_t pause_ms)
 const char *session_peer_build(const struct session *s)
 {
     return s->build;
-}
-
-const char *session_address(const struct session *s)
-{
-    return s->address;
 }

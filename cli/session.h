@@ -11,6 +11,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "cli/args.h"
 #include "cli/cli.h"
 #include "lib/base/compiler.h"
 #include "proto/dilos.pb-c.h"
@@ -26,8 +27,16 @@ struct session_error {
     char remedy[512];
 };
 
-/* Connects. On failure that was printed and *ret is untouched. */
+/* Connects, and sets cli->address. On failure that was printed and *ret is untouched. */
 int session_open(struct cli *cli, struct session **ret) MUST_CHECK;
+
+/*
+ * How most commands begin: args_parse(), then session_open(). Returns an exit code; with *ret NULL
+ * the command ends with it: --help was answered, or an error printed.
+ */
+int session_start(struct cli *cli, const struct args_option *options, uint32_t option_count,
+                  struct args_rest *ret_rest, struct session **ret) MUST_CHECK;
+
 struct session *session_close(struct session *s);
 
 /*
@@ -65,7 +74,6 @@ void session_pause(struct session *s, uint32_t pause_ms);
 
 /* The controller's name and build as it announced them; "" before that. */
 const char *session_peer_build(const struct session *s);
-const char *session_address(const struct session *s);
 
 /* Long enough for anything that the controller has to ask others for. */
 #define SESSION_TIMEOUT_MS 30000u
