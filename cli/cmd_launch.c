@@ -38,6 +38,7 @@ struct launch {
     bool detach;
     bool pass_status;
     bool measure_device;
+    bool device_only;
     /* made from the above */
     char default_name[NAME_BYTES];
     char *environment_items[ARGS_LIST_MAX];
@@ -135,6 +136,7 @@ static int make_spec(struct launch *l, const struct args_rest *rest)
     l->spec.agent = (char *)(uintptr_t)l->agent;
     l->spec.prefetch = (char *)(uintptr_t)l->prefetch;
     l->spec.measure_device = l->measure_device;
+    l->spec.device_only = l->device_only;
     int exit_code = make_environment(l);
     if (exit_code == EXIT_DONE) {
         exit_code = files_parse(&l->files, l->directory, &l->spec.files, &l->spec.n_files);
@@ -243,6 +245,9 @@ int cmd_launch(struct cli *cli)
         {"prefetch", ARGS_TEXT, &l.prefetch, "KIND", "none, readahead or trend; default: none"},
         {"measure-device", ARGS_FLAG, &l.measure_device, NULL,
          "first time bare reads of the far device: one JSON line on stdout"},
+        {"device-only", ARGS_FLAG, &l.device_only, NULL,
+         "no VM: the agent serves far memory on a socket, named in the kernel log, for another "
+         "VMM"},
         {"wait", ARGS_FLAG, &l.wait, NULL, "stay until the program ends"},
         {"attach", ARGS_FLAG, &l.attach, NULL,
          "copy its stdout and stderr to ours until it ends; Ctrl-C stops it"},

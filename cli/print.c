@@ -147,6 +147,7 @@ static void print_spec(struct json *j, const char *key, const Dilos__InstanceSpe
     json_text(j, "agent", spec->agent);
     json_text(j, "prefetch", spec->prefetch);
     json_bool(j, "measure_device", spec->measure_device);
+    json_bool(j, "device_only", spec->device_only);
     json_u64(j, "vcpus", spec->vcpus == 0 ? 1 : spec->vcpus);
     json_object_end(j);
 }

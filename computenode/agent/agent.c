@@ -195,6 +195,7 @@ static void host_init(struct agent *agent)
         .kernel = agent->config.kernel,
         .host_id = agent->host_id,
         .fabric_only = agent->config.fabric_only,
+        .foreign_guests = agent->config.foreign_guests,
         .kvm = agent->config.kvm,
         .changed = on_changed,
         .output = logs_wake,

@@ -27,6 +27,7 @@ struct agent_config {
     const char *qemu;   /* NULL: there is none */
     const char *kernel; /* NULL: there is none */
     const char *fabric_only;
+    bool foreign_guests; /* as instance_host's */
     bool kvm;
     const char *kvm_reason; /* why TCG is used; "": nobody asked for better */
 };

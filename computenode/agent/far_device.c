@@ -206,6 +206,7 @@ static void take_message(struct far_device *device)
     session->broken = true;
     (void)close(session->fd);
     session->fd = -1;
+    tell(device, FAR_EVENT_DETACHED, "");
 }
 
 /* Descriptors to wait for; the first three have fixed places. */

@@ -27,13 +27,14 @@ struct far_device_config {
 };
 
 enum far_event_kind {
-    FAR_EVENT_ASK,     /* `count` slabs are wanted: far_device_grant or _refuse must follow */
-    FAR_EVENT_RELEASE, /* `slab` is no longer used */
-    FAR_EVENT_NOTE,    /* `text` for the instance's log */
-    FAR_EVENT_LOST,    /* data is lost, requests fail; `text` names the memory node */
-    FAR_EVENT_BROKEN,  /* the guest or the VMM broke the device's protocol, nothing is served */
-    FAR_EVENT_LIVE,    /* `live`, freed with the event */
-    FAR_EVENT_STOPPED, /* the last one: no slab is used any more */
+    FAR_EVENT_ASK,      /* `count` slabs are wanted: far_device_grant or _refuse must follow */
+    FAR_EVENT_RELEASE,  /* `slab` is no longer used */
+    FAR_EVENT_NOTE,     /* `text` for the instance's log */
+    FAR_EVENT_LOST,     /* data is lost, requests fail; `text` names the memory node */
+    FAR_EVENT_DETACHED, /* the VMM closed the device: no guest is there any more */
+    FAR_EVENT_BROKEN,   /* the guest or the VMM broke the device's protocol, nothing is served */
+    FAR_EVENT_LIVE,     /* `live`, freed with the event */
+    FAR_EVENT_STOPPED,  /* the last one: no slab is used any more */
 };
 
 struct far_live_peer {

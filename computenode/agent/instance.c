@@ -111,7 +111,31 @@ static void on_timer(int fd, short events, void *context)
 static void prepare_work(void *context)
 {
     struct prepare *job = context;
-    job->error = image_prepare(&job->request, &job->result);
+    /* Nothing is prepared for another's VMM. */
+    if (!job->instance->start->spec->device_only) {
+        job->error = image_prepare(&job->request, &job->result);
+    }
+}
+
+/* Starts what was asked for; false: the verdict says why not. */
+static bool begin(struct instance *instance, const struct image_result *image)
+{
+    if (instance->start->spec->device_only) {
+        if (!instance_far_serve(instance)) {
+            return false;
+        }
+        instance_move(instance, INSTANCE_BOOTING);
+        instance_move(instance, INSTANCE_RUNNING);
+        return true;
+    }
+    output_log_note(instance->log, "agent: image %s program=%s bytes=%llu", image->path,
+                    image->program, (unsigned long long)image->bytes);
+    if (!instance_boot(instance, image)) {
+        return false;
+    }
+    instance_move(instance, INSTANCE_BOOTING);
+    instance_timer(instance, INSTANCE_BOOT_MS);
+    return true;
 }
 
 static void prepare_done(void *context)
@@ -126,14 +150,7 @@ static void prepare_done(void *context)
         instance_verdict(instance, "stopped", (int32_t)instance->stop_signal,
                          "on request, before it started");
     }
-    if (instance->exit_kind == NULL) {
-        output_log_note(instance->log, "agent: image %s program=%s bytes=%llu", job->result.path,
-                        job->result.program, (unsigned long long)job->result.bytes);
-    }
-    if (instance->exit_kind == NULL && instance_boot(instance, &job->result)) {
-        instance_move(instance, INSTANCE_BOOTING);
-        instance_timer(instance, INSTANCE_BOOT_MS);
-    } else {
+    if (instance->exit_kind != NULL || !begin(instance, &job->result)) {
         instance_end(instance);
     }
     free(job->files);
@@ -205,11 +222,15 @@ static int check_start(const struct instance_host *host, const Dilos__InstanceSt
     if (spec->n_arguments == 0 && spec->image[0] == '\0') {
         return refuse(ret_error, "no program was given");
     }
-    if (host->qemu == NULL) {
+    if (spec->device_only && !host->foreign_guests) {
+        return refuse(ret_error, "this agent serves far memory to its own unikernels only: start "
+                                 "it with --allow-foreign-guests, or leave out --device-only");
+    }
+    if (!spec->device_only && host->qemu == NULL) {
         return refuse(ret_error, "qemu-system-x86_64 is not on the agent's host: apt-get install "
                                  "qemu-system-x86, or --qemu PATH, then restart the agent");
     }
-    if (host->kernel == NULL) {
+    if (!spec->device_only && host->kernel == NULL) {
         return refuse(ret_error, "dilos.elf is not on the agent's host: start the agent with "
                                  "--kernel PATH");
     }
@@ -327,6 +348,11 @@ void instance_signal(struct instance *instance, uint32_t number, uint32_t grace_
     }
     bool told = instance->ctl != NULL &&
                 ctl_channel_send(instance->ctl, CTL_SIGNAL, body, sizeof(body)) == 0;
+    if (instance->start->spec->device_only) {
+        instance_verdict(instance, "stopped", (int32_t)number, "on request");
+        instance_end(instance);
+        return;
+    }
     if (instance->pid == 0) {
         return; /* its image is being made; that ends first */
     }

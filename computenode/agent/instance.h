@@ -45,6 +45,7 @@ struct instance_host {
     const char *kernel; /* NULL: there is none */
     const char *host_id;
     const char *fabric_only; /* or NULL */
+    bool foreign_guests;     /* far devices for VMMs that are not ours are allowed */
     bool kvm;
     void (*changed)(void *context, struct instance *instance); /* its report is another one */
     void (*output)(void *context, struct instance *instance);  /* a log has grown, or ended */

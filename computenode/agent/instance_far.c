@@ -8,6 +8,8 @@
 
 #define QUEUE_COUNT 2u
 #define POLL_NS     50000u
+/* A foreign guest polls nothing by itself: one queue a vCPU and one more, which Linux may poll. */
+#define FOREIGN_QUEUE_COUNT 4u
 
 static void on_stopped(struct instance *instance)
 {
@@ -46,6 +48,12 @@ static bool take_event(struct instance *instance, const struct far_event *event)
         output_log_note(instance->log, "agent error: far device: %s", event->text);
         on_broken(instance, event->text);
         return true;
+    case FAR_EVENT_DETACHED:
+        if (instance->start->spec->device_only) {
+            instance_verdict(instance, "exited", 0, "the VMM closed the device");
+            instance_end(instance);
+        }
+        return true;
     case FAR_EVENT_LIVE:
         instance_live_answer(instance, event->live);
         return true;
@@ -77,7 +85,7 @@ int instance_far_open(struct instance *instance)
         .socket_path = path,
         .slab_bytes = instance->start->slab_bytes,
         .far_bytes = instance->start->spec->far_bytes,
-        .queue_count = QUEUE_COUNT,
+        .queue_count = instance->start->spec->device_only ? FOREIGN_QUEUE_COUNT : QUEUE_COUNT,
         .poll_ns = POLL_NS,
         .choice = {.local_host_id = instance->host->host_id, .only = instance->host->fabric_only},
     };
@@ -92,6 +100,19 @@ int instance_far_open(struct instance *instance)
         return -ENOMEM;
     }
     return 0;
+}
+
+bool instance_far_serve(struct instance *instance)
+{
+    int r = instance_far_open(instance);
+    if (r < 0) {
+        instance_verdict(instance, "refused", 0, "the far device's socket can't be made: %s",
+                         strerror(-r));
+        return false;
+    }
+    output_log_note(instance->log, "agent: far device queues=%u socket=%s/far", FOREIGN_QUEUE_COUNT,
+                    instance->folder);
+    return true;
 }
 
 void instance_far_fini(struct instance *instance)

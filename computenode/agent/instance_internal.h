@@ -62,6 +62,11 @@ int instance_ctl_open(struct instance *instance) MUST_CHECK;
 
 /* instance_far.c */
 int instance_far_open(struct instance *instance) MUST_CHECK;
+/*
+ * Instead of instance_boot: only the far device, for a VMM that somebody else starts; the log says
+ * where its socket is. It ends when that VMM lets go. false: the verdict says why not.
+ */
+bool instance_far_serve(struct instance *instance);
 void instance_far_fini(struct instance *instance);
 void instance_live_answer(struct instance *instance, const struct far_live *live);
 

@@ -104,6 +104,7 @@ static int run(const struct options *options)
         .qemu = options->qemu_path[0] == '\0' ? NULL : options->qemu_path,
         .kernel = options->kernel_path[0] == '\0' ? NULL : options->kernel_path,
         .fabric_only = options->fabric_only,
+        .foreign_guests = options->foreign_guests,
         .kvm_reason = reason,
     };
     if (!choose_accelerator(options, &config, reason)) {

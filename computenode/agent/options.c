@@ -11,7 +11,7 @@
 #include "computenode/agent/elf_deps.h"
 #include "lib/sys/text.h"
 
-#define OPTION_COUNT 10u
+#define OPTION_COUNT 11u
 #define MEMORY_MIN   (512 * MIB)
 
 static const char examples[] =
@@ -39,6 +39,8 @@ static const struct config_option *table(struct options *o)
          "auto (KVM if it works, else TCG), kvm or tcg; default auto."},
         {"fabric", CONFIG_TEXT, &o->fabric, "only=NAME",
          "Reach memory nodes by shm, tcp or verbs only; default: the best that works."},
+        {"allow-foreign-guests", CONFIG_FLAG, &o->foreign_guests, NULL,
+         "Serve far memory to VMMs that others start here too (dilosctl launch --device-only)."},
         {"check", CONFIG_FLAG, &o->check, NULL,
          "Say what this machine has and lacks for these settings, then exit."},
     };

@@ -23,6 +23,7 @@ struct options {
     const char *fabric;
     struct config_list labels;
     bool check;
+    bool foreign_guests;
     const char *fabric_only; /* from `fabric`; NULL: any */
     char name_default[OPTIONS_NAME_BYTES];
     char state_path[VMM_PATH_BYTES];

@@ -102,6 +102,8 @@ static void take_event(struct rig *rig, const struct far_event *event)
         rig->live = *event->live;
         rig->has_live = true;
         break;
+    case FAR_EVENT_DETACHED:
+        break;
     case FAR_EVENT_STOPPED:
         rig->stopped++;
         break;

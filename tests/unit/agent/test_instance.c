@@ -3,6 +3,8 @@
 #include <errno.h>
 #include <event2/event.h>
 #include <stdlib.h>
+#include <sys/socket.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include "computenode/agent/image_stage.h"
@@ -21,6 +23,7 @@ static struct instance *instance;
 static Dilos__InstanceReport report;
 static char seen[256]; /* states, in order */
 static char error[INSTANCE_REASON_BYTES];
+static bool device_only; /* what `start` asks for */
 
 static void on_changed(void *context, struct instance *which)
 {
@@ -51,6 +54,7 @@ static int start(const char *name, const char *program, uint64_t local_bytes)
     spec.arguments = arguments;
     spec.local_bytes = local_bytes;
     spec.far_bytes = 64 * MIB;
+    spec.device_only = device_only;
     char id[] = "id1";
     message.instance_id = id;
     message.spec = &spec;
@@ -195,6 +199,47 @@ static void test_refusals(void)
     host.qemu = before;
 }
 
+static int connect_to_far(void)
+{
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    (void)snprintf(address.sun_path, sizeof(address.sun_path), "%s/i/id1/far", folder);
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    CHECK(fd >= 0);
+    if (connect(fd, (struct sockaddr *)&address, sizeof(address)) < 0) {
+        (void)close(fd);
+        return -1;
+    }
+    return fd;
+}
+
+static void test_device_only(void)
+{
+    const char *before = host.qemu;
+    device_only = true;
+    EXPECT_EQ(start("swap", "linux", 32 * MIB), -EINVAL);
+    EXPECT(strstr(error, "--allow-foreign-guests") != NULL);
+    host.foreign_guests = true;
+    host.qemu = NULL; /* it isn't needed */
+    EXPECT_EQ(start("swap", "linux", 32 * MIB), 0);
+    EXPECT(reach(INSTANCE_RUNNING));
+    char log[512] = "";
+    EXPECT(output_log_read(instance_log(instance), OUTPUT_LOG, 0, log, sizeof(log) - 1) >= 0);
+    EXPECT(strstr(log, "i/id1/far\n") != NULL);
+    int fd = connect_to_far();
+    EXPECT(fd >= 0);
+    (void)close(fd);
+    expect_end("exited", 0, "the VMM closed the device");
+    EXPECT_STR(seen, "2 3 5 6 ");
+    finish();
+    EXPECT_EQ(start("swap", "linux", 32 * MIB), 0);
+    EXPECT(reach(INSTANCE_RUNNING));
+    instance_signal(instance, 15, 10000);
+    expect_end("stopped", 15, "on request");
+    finish();
+    host.qemu = before;
+    device_only = false;
+}
+
 int main(void)
 {
     CHECK(mkdtemp(folder) != NULL);
@@ -217,6 +262,7 @@ int main(void)
     TAP_RUN(test_stop);
     TAP_RUN(test_stop_while_preparing);
     TAP_RUN(test_refusals);
+    TAP_RUN(test_device_only);
     host.jobs = jobs_close(host.jobs);
     event_base_free(base);
     image_stage_delete(folder);
