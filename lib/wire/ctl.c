@@ -6,11 +6,12 @@
 
 #include "lib/base/bytes.h"
 
-#define EXIT_FIXED_BYTES 8u /* kind, three zero bytes, code */
+#define EXIT_FIXED_BYTES  8u /* kind, three zero bytes, code */
+#define TUNED_FIXED_BYTES 4u /* status */
 
 static bool type_exists(uint16_t type)
 {
-    return (type >= CTL_HELLO && type <= CTL_SYSCALL) || type == CTL_SIGNAL || type == CTL_INPUT;
+    return (type >= CTL_HELLO && type <= CTL_RESIZED) || (type >= CTL_SIGNAL && type <= CTL_RESIZE);
 }
 
 void ctl_header_encode(const struct ctl_header *header, uint8_t *data)
@@ -67,5 +68,51 @@ int ctl_exit_decode(const void *data, size_t length, struct ctl_exit *ret)
     ret->code = code;
     ret->reason_length = (uint32_t)bytes_left(&r);
     ret->reason = (const char *)bytes_get(&r, bytes_left(&r));
+    return 0;
+}
+
+int ctl_tuned_encode(const struct ctl_tuned *tuned, void *data, size_t capacity, size_t *ret_length)
+{
+    if (tuned->text_length > CTL_BODY_BYTES_MAX - TUNED_FIXED_BYTES) {
+        return -EMSGSIZE;
+    }
+    struct bytes_writer w;
+    bytes_writer_init(&w, data, capacity);
+    bytes_put_u32(&w, (uint32_t)tuned->status);
+    bytes_put(&w, tuned->text, tuned->text_length);
+    if (!w.ok) {
+        return -EMSGSIZE;
+    }
+    *ret_length = w.offset;
+    return 0;
+}
+
+int ctl_tuned_decode(const void *data, size_t length, struct ctl_tuned *ret)
+{
+    struct bytes_reader r;
+    bytes_reader_init(&r, data, length);
+    int32_t status = (int32_t)bytes_get_u32(&r);
+    if (!r.ok || status > 0 || length > CTL_BODY_BYTES_MAX) {
+        return -EPROTO;
+    }
+    ret->status = status;
+    ret->text_length = (uint32_t)bytes_left(&r);
+    ret->text = (const char *)bytes_get(&r, bytes_left(&r));
+    return 0;
+}
+
+void ctl_resized_encode(const struct ctl_resized *resized, uint8_t *data)
+{
+    le32_store(data, (uint32_t)resized->status);
+    le64_store(data + 4, resized->bytes);
+}
+
+int ctl_resized_decode(const void *data, size_t length, struct ctl_resized *ret)
+{
+    const uint8_t *bytes = data;
+    if (length != CTL_RESIZED_BYTES || (int32_t)le32_load(bytes) > 0) {
+        return -EPROTO;
+    }
+    *ret = (struct ctl_resized){.status = (int32_t)le32_load(bytes), .bytes = le64_load(bytes + 4)};
     return 0;
 }

@@ -20,6 +20,7 @@
 #define CTL_HEADER_BYTES   8u
 #define CTL_BODY_BYTES_MAX 65536u
 #define CTL_VERSION        1u
+#define CTL_TUNE_BYTES_MAX 128u
 
 enum ctl_type {
     /* guest to agent */
@@ -28,9 +29,13 @@ enum ctl_type {
     CTL_OUTPUT = 3,  /* descriptor u8 (1 stdout, 2 stderr), bytes */
     CTL_EXIT = 4,    /* kind u8 (enum ctl_exit_kind), zero u8, zero u16, code i32, reason text */
     CTL_SYSCALL = 5, /* a syscall that answered ENOSYS for the first time: number u32, name text */
+    CTL_TUNED = 6,   /* answers CTL_TUNE: struct ctl_tuned */
+    CTL_RESIZED = 7, /* answers CTL_RESIZE: struct ctl_resized */
     /* agent to guest */
     CTL_SIGNAL = 64, /* signal number u32 (Linux), to the program */
     CTL_INPUT = 65,  /* bytes of stdin; an empty body is the end of file */
+    CTL_TUNE = 66,   /* "key=value" text, 1..CTL_TUNE_BYTES_MAX bytes, e.g. "prefetch=trend" */
+    CTL_RESIZE = 67, /* local memory u64, bytes */
 };
 
 enum ctl_level { CTL_LEVEL_ERROR = 0, CTL_LEVEL_WARNING = 1, CTL_LEVEL_INFO = 2 };
@@ -69,5 +74,29 @@ struct ctl_exit {
 int ctl_exit_encode(const struct ctl_exit *exit, void *data, size_t capacity,
                     size_t *ret_length) MUST_CHECK;
 int ctl_exit_decode(const void *data, size_t length, struct ctl_exit *ret) MUST_CHECK;
+
+/* Body of CTL_TUNED. Each CTL_TUNE gets one, in order. */
+struct ctl_tuned {
+    int32_t status;   /* 0, or a negative errno: -ENOENT no such key, -EINVAL no such value */
+    const char *text; /* what holds now, or cause and remedy; not NUL terminated */
+    uint32_t text_length;
+};
+
+/* Encoding errors: -EMSGSIZE; decoding errors: -EPROTO. */
+int ctl_tuned_encode(const struct ctl_tuned *tuned, void *data, size_t capacity,
+                     size_t *ret_length) MUST_CHECK;
+int ctl_tuned_decode(const void *data, size_t length, struct ctl_tuned *ret) MUST_CHECK;
+
+/* Body of CTL_RESIZED. Each CTL_RESIZE gets one, in order. */
+struct ctl_resized {
+    int32_t status; /* 0, or a negative errno: -ERANGE it can't be so small or so large */
+    uint64_t bytes; /* 0: the local memory now. -ERANGE: the nearest possible value. */
+};
+
+#define CTL_RESIZED_BYTES 12u
+
+void ctl_resized_encode(const struct ctl_resized *resized, uint8_t *data);
+/* Errors: -EPROTO. */
+int ctl_resized_decode(const void *data, size_t length, struct ctl_resized *ret) MUST_CHECK;
 
 #endif

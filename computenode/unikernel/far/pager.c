@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "computenode/unikernel/far/pager.h"
 
+#include <errno.h>
+
 #include "computenode/unikernel/far/frame_table.h"
 #include "computenode/unikernel/far/internal.h"
 #include "computenode/unikernel/far/io.h"
@@ -36,6 +38,24 @@ bool pager_prefetcher_exists(const char *name, uint32_t length)
     return prefetch_find(name, length) != NULL;
 }
 
+int pager_prefetcher_set(const char *name, uint32_t length)
+{
+    const struct prefetcher *p = prefetch_find(name, length);
+    if (p == NULL) {
+        return -EINVAL;
+    }
+    pager.prefetcher = p;
+    p->reset();
+    return 0;
+}
+
+/* Not yet: refused. */
+int pager_resize(uint64_t local_bytes, uint64_t *ret_bytes)
+{
+    *ret_bytes = pager.local_bytes;
+    return -ENOTSUP;
+}
+
 /* The caller has filled in the header; the counters so far are ours. */
 static void stats_take_over(struct gueststats *stats)
 {
@@ -52,13 +72,13 @@ void pager_init(const struct pager_config *config)
         stats_take_over(config->stats);
     }
     pager.local_bytes = frame_count() * PAGE_BYTES;
-    if (config->demand != NULL && blkq_capacity(config->demand) < FAR_SECTORS) {
+    if (config->demand[0] != NULL && blkq_capacity(config->demand[0]) < FAR_SECTORS) {
         klog(CTL_LEVEL_ERROR,
              "far: the device has %llu sectors, but far addresses need %llu: not used",
-             (unsigned long long)blkq_capacity(config->demand), (unsigned long long)FAR_SECTORS);
-    } else if (config->demand != NULL) {
-        pager.demand = config->demand;
-        pager.background = config->background != NULL ? config->background : config->demand;
+             (unsigned long long)blkq_capacity(config->demand[0]), (unsigned long long)FAR_SECTORS);
+    } else if (config->demand[0] != NULL) {
+        pager.demand = config->demand[0];
+        pager.background = config->background[0] != NULL ? config->background[0] : pager.demand;
         pager.far_bytes = config->far_bytes;
     }
     const struct prefetcher *p = &prefetch_none;

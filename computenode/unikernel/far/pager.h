@@ -10,17 +10,33 @@
 #include "lib/wire/gueststats.h"
 
 struct pager_config {
-    struct blkq *demand;     /* NULL: no far memory; pages then stay local */
-    struct blkq *background; /* write-back, discard and prefetch; may be the same as demand */
-    uint64_t far_bytes;      /* far memory that may be held */
+    /*
+     * Of processor i: demand reads, and the rest (write-back, discard, prefetch). demand[0] NULL:
+     * no far memory; pages then stay local. background[i] NULL: shares demand[i].
+     */
+    struct blkq *demand[CPU_COUNT_MAX];
+    struct blkq *background[CPU_COUNT_MAX];
+    uint64_t far_bytes; /* far memory that may be held */
     uint64_t slab_bytes;
     struct gueststats *stats; /* zeroed; kept up to date from now on */
     const char *prefetch;     /* name of the prefetcher, not NUL terminated */
     uint32_t prefetch_length; /* 0: none */
 };
 
+/* Their names, for messages. */
+#define PAGER_PREFETCHERS "none, readahead"
+
 /* Is there a prefetcher of this name? */
 bool pager_prefetcher_exists(const char *name, uint32_t length);
+/* Uses this prefetcher from now on. Errors: -EINVAL there is none of this name. */
+int pager_prefetcher_set(const char *name, uint32_t length) MUST_CHECK;
+
+/*
+ * Changes how much local memory the program may have while it runs: pages beyond are evicted.
+ * ret_bytes: what holds now; with -ERANGE the nearest value that is possible. Under the kernel
+ * lock. Errors: -ERANGE, -ENOTSUP there is no far memory to evict to.
+ */
+int pager_resize(uint64_t local_bytes, uint64_t *ret_bytes) MUST_CHECK;
 
 /*
  * Once, after frames_init(). A prefetcher that does not exist counts as none; a far device that is

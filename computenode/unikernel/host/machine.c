@@ -8,6 +8,7 @@
 
 #include "computenode/unikernel/far/frame.h"
 #include "computenode/unikernel/far/pager.h"
+#include "computenode/unikernel/far/pager_thread.h"
 #include "computenode/unikernel/host/host.h"
 #include "lib/base/check.h"
 
@@ -25,6 +26,8 @@ static struct {
     uint64_t now_ns;
     uint64_t violations;
     struct gueststats stats;
+    struct pager_thread thread;
+    uint32_t lock_depth;
 } host;
 
 uint64_t host_random(void)
@@ -78,6 +81,42 @@ uint64_t *port_root_table(void)
 
 void cpu_relax(void)
 {
+}
+
+uint32_t cpu_index(void)
+{
+    return 0;
+}
+
+uint32_t cpu_count(void)
+{
+    return 1;
+}
+
+void kernel_lock(void)
+{
+    host.lock_depth++;
+}
+
+void kernel_unlock(void)
+{
+    CHECK(host.lock_depth > 0);
+    host.lock_depth--;
+}
+
+bool kernel_lock_held(void)
+{
+    return host.lock_depth > 0;
+}
+
+bool thread_yield(void)
+{
+    return false;
+}
+
+struct pager_thread *pager_thread(void)
+{
+    return &host.thread;
 }
 
 uint64_t clock_ns(void)
@@ -136,8 +175,8 @@ void host_start(const struct host_config *config)
     };
     if (config->far) {
         host_device_start();
-        pager_config.demand = host_queue(true);
-        pager_config.background = host_queue(config->one_queue);
+        pager_config.demand[0] = host_queue(true);
+        pager_config.background[0] = host_queue(config->one_queue);
     }
     pager_init(&pager_config);
 }

@@ -45,6 +45,13 @@ void tlb_flush_page(uint64_t va)
     }
 }
 
+void tlb_flush_pages(const uint64_t *va, uint32_t count)
+{
+    for (uint32_t i = 0; i < count; i++) {
+        tlb_flush_page(va[i]);
+    }
+}
+
 void tlb_flush_all(void)
 {
     if ((host_config.bugs & HOST_BUG_NO_FLUSH) == 0) {

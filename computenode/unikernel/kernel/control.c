@@ -19,6 +19,7 @@
 #define LAST_WAIT_NS      UINT64_C(3000000000)
 #define SIGNAL_NUMBER_MAX 64u
 #define REASON_BYTES_MAX  8192u
+#define TUNED_BYTES_MAX   (CTL_TUNE_BYTES_MAX + 8)
 
 enum channel_state {
     CHANNEL_NONE,   /* no console: the serial port */
@@ -146,6 +147,44 @@ static bool take_input(const uint8_t *body, uint32_t length)
     return true;
 }
 
+static void answer_tune(int status, const char *text)
+{
+    uint8_t body[TUNED_BYTES_MAX];
+    size_t length;
+    struct ctl_tuned tuned = {status, text, (uint32_t)strnlen(text, CTL_TUNE_BYTES_MAX)};
+    if (ctl_tuned_encode(&tuned, body, sizeof(body), &length) == 0) {
+        send(CTL_TUNED, body, (uint32_t)length, NULL, 0);
+    }
+}
+
+static void take_tune(const uint8_t *body, uint32_t length)
+{
+    static const char prefetch[] = "prefetch=";
+    const uint32_t key_length = sizeof(prefetch) - 1;
+    if (length == 0 || length > CTL_TUNE_BYTES_MAX) {
+        channel_broken("a setting that is too long");
+    } else if (length < key_length || memcmp(body, prefetch, key_length) != 0) {
+        answer_tune(-ENOENT, "no such setting; there is: prefetch");
+    } else if (pager_prefetcher_set((const char *)body + key_length, length - key_length) != 0) {
+        answer_tune(-EINVAL, "no such prefetcher; there are: " PAGER_PREFETCHERS);
+    } else {
+        answer_tune(0, "");
+    }
+}
+
+static void take_resize(const uint8_t *body, uint32_t length)
+{
+    uint8_t answer[CTL_RESIZED_BYTES];
+    struct ctl_resized resized = {0};
+    if (length != 8) {
+        channel_broken("a resize without a size");
+        return;
+    }
+    resized.status = pager_resize(le64_load(body), &resized.bytes);
+    ctl_resized_encode(&resized, answer);
+    send(CTL_RESIZED, answer, sizeof(answer), NULL, 0);
+}
+
 /* Handles a whole record. False: it has to wait. */
 static bool take_record(const struct ctl_header *header)
 {
@@ -156,6 +195,12 @@ static bool take_record(const struct ctl_header *header)
         return true;
     case CTL_INPUT:
         return take_input(body, header->length);
+    case CTL_TUNE:
+        take_tune(body, header->length);
+        return true;
+    case CTL_RESIZE:
+        take_resize(body, header->length);
+        return true;
     default:
         channel_broken("a record that only the guest sends");
         return true;

@@ -123,8 +123,8 @@ static void pager_start(void)
                      "virtio block device whose id is \"far\")");
     }
     if (devices.far != NULL && spec.far_bytes != 0) {
-        config.demand = devices.far->queues[0];
-        config.background = devices.far->queues[devices.far->queue_count - 1];
+        config.demand[0] = devices.far->queues[0];
+        config.background[0] = devices.far->queues[devices.far->queue_count - 1];
     }
     pager_init(&config);
     control_pager_started();

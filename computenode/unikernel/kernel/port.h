@@ -8,9 +8,12 @@
 #ifndef DILOS_UNIKERNEL_KERNEL_PORT_H
 #define DILOS_UNIKERNEL_KERNEL_PORT_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "lib/base/compiler.h"
+
+#define CPU_COUNT_MAX 16
 
 /* Guest-physical address: what devices and page tables hold. Never dereferenced. */
 typedef struct {
@@ -24,11 +27,37 @@ phys_addr_t virt_to_phys(const void *direct_map_address);
 /* Root page table (PML4) of the one address space; 512 entries; upper half is the kernel's. */
 uint64_t *port_root_table(void);
 
-/* Invalidates cached translations on this CPU (issue of SMP: on all CPUs that run the space). */
+/*
+ * Invalidate cached translations on every processor that may have them, and return when all have
+ * forgotten them. A processor that waits here, or spins with cpu_relax(), answers the requests of
+ * others meanwhile. `tlb_flush_page` may leave other processors alone if the translation can be
+ * cached on this one only because of fewer rights than the entry has (a spurious fault).
+ */
 void tlb_flush_page(uint64_t va);
+void tlb_flush_pages(const uint64_t *va, uint32_t count);
 void tlb_flush_all(void);
 
+/* In every loop that waits for another processor. */
 void cpu_relax(void);
+
+/* Processors that run are 0 to cpu_count() - 1; constant while the thread is in the kernel. */
+uint32_t cpu_index(void);
+uint32_t cpu_count(void);
+
+/*
+ * The kernel lock (docs/decisions/0030): sleeping, recursive, of the running thread. Whoever waits
+ * for it lets other threads of the processor run.
+ */
+void kernel_lock(void);
+void kernel_unlock(void);
+bool kernel_lock_held(void); /* by the running thread */
+
+/* Other threads of this processor run first. false: there are none, nothing was done. */
+bool thread_yield(void);
+
+/* far/'s block of the running thread (far/pager_thread.h): zeroed at the thread's birth. */
+struct pager_thread;
+struct pager_thread *pager_thread(void);
 
 /* Nanoseconds since boot, monotonic; costs about one rdtsc. */
 uint64_t clock_ns(void);

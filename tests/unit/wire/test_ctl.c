@@ -8,8 +8,9 @@
 
 static void test_header_round_trip(void)
 {
-    static const uint16_t types[] = {CTL_HELLO,   CTL_LOG,    CTL_OUTPUT, CTL_EXIT,
-                                     CTL_SYSCALL, CTL_SIGNAL, CTL_INPUT};
+    static const uint16_t types[] = {CTL_HELLO,   CTL_LOG,   CTL_OUTPUT,  CTL_EXIT,
+                                     CTL_SYSCALL, CTL_TUNED, CTL_RESIZED, CTL_SIGNAL,
+                                     CTL_INPUT,   CTL_TUNE,  CTL_RESIZE};
     for (size_t i = 0; i < ARRAY_LEN(types); i++) {
         uint8_t data[CTL_HEADER_BYTES];
         struct ctl_header header = {types[i], CTL_BODY_BYTES_MAX}, back;
@@ -35,8 +36,9 @@ static void test_bad_headers(void)
     EXPECT_EQ(decode(CTL_MAGIC, CTL_LOG, 0), 0);
     EXPECT_EQ(decode(CTL_MAGIC ^ 1, CTL_LOG, 0), -EPROTO);
     EXPECT_EQ(decode(CTL_MAGIC, 0, 0), -EPROTO);
-    EXPECT_EQ(decode(CTL_MAGIC, CTL_SYSCALL + 1, 0), -EPROTO);
-    EXPECT_EQ(decode(CTL_MAGIC, CTL_INPUT + 1, 0), -EPROTO);
+    EXPECT_EQ(decode(CTL_MAGIC, CTL_RESIZED + 1, 0), -EPROTO);
+    EXPECT_EQ(decode(CTL_MAGIC, CTL_SIGNAL - 1, 0), -EPROTO);
+    EXPECT_EQ(decode(CTL_MAGIC, CTL_RESIZE + 1, 0), -EPROTO);
     EXPECT_EQ(decode(CTL_MAGIC, CTL_LOG, CTL_BODY_BYTES_MAX + 1), -EMSGSIZE);
 }
 
@@ -73,11 +75,47 @@ static void test_bad_exits(void)
     EXPECT_EQ(ctl_exit_decode(data, 8, &back), -EPROTO);
 }
 
+static void test_tuned(void)
+{
+    uint8_t data[64];
+    size_t length = 0;
+    struct ctl_tuned back, tuned = {-EINVAL, "no such", 7};
+    EXPECT_EQ(ctl_tuned_encode(&tuned, data, sizeof(data), &length), 0);
+    EXPECT_EQ(length, 11);
+    EXPECT_EQ(ctl_tuned_decode(data, length, &back), 0);
+    EXPECT_EQ(back.status, -EINVAL);
+    EXPECT_EQ(back.text_length, 7);
+    EXPECT(memcmp(back.text, "no such", 7) == 0);
+    EXPECT_EQ(ctl_tuned_encode(&tuned, data, 10, &length), -EMSGSIZE);
+    EXPECT_EQ(ctl_tuned_decode(data, 3, &back), -EPROTO);
+    EXPECT_EQ(ctl_tuned_decode(data, 4, &back), 0);
+    EXPECT_EQ(back.text_length, 0);
+    data[3] = 0; /* a status above 0 */
+    EXPECT_EQ(ctl_tuned_decode(data, length, &back), -EPROTO);
+    tuned.text_length = CTL_BODY_BYTES_MAX;
+    EXPECT_EQ(ctl_tuned_encode(&tuned, data, sizeof(data), &length), -EMSGSIZE);
+}
+
+static void test_resized(void)
+{
+    uint8_t data[CTL_RESIZED_BYTES];
+    struct ctl_resized back, resized = {-ERANGE, 0x123456789abcull};
+    ctl_resized_encode(&resized, data);
+    EXPECT_EQ(ctl_resized_decode(data, sizeof(data), &back), 0);
+    EXPECT_EQ(back.status, -ERANGE);
+    EXPECT_EQ(back.bytes, 0x123456789abcull);
+    EXPECT_EQ(ctl_resized_decode(data, sizeof(data) - 1, &back), -EPROTO);
+    data[3] = 0;
+    EXPECT_EQ(ctl_resized_decode(data, sizeof(data), &back), -EPROTO);
+}
+
 int main(void)
 {
     TAP_RUN(test_header_round_trip);
     TAP_RUN(test_bad_headers);
     TAP_RUN(test_exit_round_trip);
     TAP_RUN(test_bad_exits);
+    TAP_RUN(test_tuned);
+    TAP_RUN(test_resized);
     return tap_done();
 }

@@ -9,9 +9,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "computenode/unikernel/kernel/port.h"
 #include "lib/base/compiler.h"
-
-#define CPU_COUNT_MAX 1 /* several vCPUs come with their own issue */
 
 /* Intel SDM vol. 3, 8.7 */
 struct __attribute__((packed)) tss {
