@@ -145,6 +145,27 @@ static int revoke_arrived(struct shm_peer *shm, const struct pageop_reply *reply
     return error == -EAGAIN ? 0 : error;
 }
 
+/*
+ * The descriptor that came along, or -1 if there is not exactly one. The control buffer's padding
+ * has room for a second one, which would stay open for ever.
+ */
+static int take_descriptor(struct msghdr *message)
+{
+    struct cmsghdr *header = CMSG_FIRSTHDR(message);
+    if (header == NULL || header->cmsg_level != SOL_SOCKET || header->cmsg_type != SCM_RIGHTS) {
+        return -1;
+    }
+    size_t count = (header->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+    int fd = -1;
+    for (size_t i = 0; i < count; i++) {
+        memcpy(&fd, CMSG_DATA(header) + i * sizeof(int), sizeof(int));
+        if (count != 1) {
+            (void)close(fd);
+        }
+    }
+    return count == 1 ? fd : -1;
+}
+
 /* One message, with the descriptor that came along or -1. Returns as recvmsg, or -errno. */
 static ssize_t receive_message(int socket_fd, uint8_t *data, size_t bytes, int *ret_fd)
 {
@@ -162,11 +183,7 @@ static ssize_t receive_message(int socket_fd, uint8_t *data, size_t bytes, int *
     if (count < 0) {
         return -errno;
     }
-    struct cmsghdr *header = CMSG_FIRSTHDR(&message);
-    if (header != NULL && header->cmsg_level == SOL_SOCKET && header->cmsg_type == SCM_RIGHTS &&
-        header->cmsg_len == CMSG_LEN(sizeof(int))) {
-        memcpy(ret_fd, CMSG_DATA(header), sizeof(int));
-    }
+    *ret_fd = take_descriptor(&message);
     return count;
 }
 
