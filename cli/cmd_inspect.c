@@ -104,10 +104,11 @@ static void print_live_text(const Dilos__InstanceInfo *info)
     const Dilos__InstanceLive *live = info->live;
     if (live == NULL) {
         if (info->live_error[0] != '\0') {
-            print_line("Live figures", "none: %s", info->live_error);
+            print_line("Figures", "none: %s", info->live_error);
         }
         return;
     }
+    print_line("Figures", "%s", follow_has_ended(info) ? "as they were at its end" : "live");
     print_memory(live);
     print_latency("Far fault", FAULT_HISTOGRAM, live);
     print_latency("Device read", DEVICE_HISTOGRAM, live);

@@ -179,8 +179,14 @@ static void inspect_finish(struct relay *relay, Dilos__InstanceLive *live, const
 
 static void inspect_done(void *context, const ProtobufCMessage *reply, const Dilos__Error *error)
 {
-    inspect_finish(context, error == NULL ? (Dilos__InstanceLive *)(uintptr_t)reply : NULL,
-                   error == NULL ? "" : error->message);
+    const struct relay *relay = context;
+    bool ended = relay->instance->state == DILOS__INSTANCE_STATE__INSTANCE_EXITED ||
+                 relay->instance->state == DILOS__INSTANCE_STATE__INSTANCE_FAILED;
+    const char *why = error == NULL ? "" : error->message;
+    if (error != NULL && ended && error->code == DILOS__ERROR_CODE__ERROR_NOT_FOUND) {
+        why = "it has ended, and its agent keeps its figures no longer";
+    }
+    inspect_finish(context, error == NULL ? (Dilos__InstanceLive *)(uintptr_t)reply : NULL, why);
 }
 
 void on_instance_inspect(void *context, struct rpc_connection *connection,
@@ -205,9 +211,8 @@ void on_instance_inspect(void *context, struct rpc_connection *connection,
     struct session *s = session_of_agent(c, instance->agent);
     Dilos__InstanceRef ref = DILOS__INSTANCE_REF__INIT;
     ref.instance_id = relay->instance->instance_id;
-    if (instance_ended(instance->state)) {
-        inspect_finish(relay, NULL, "the instance has ended");
-    } else if (s == NULL) {
+    /* One that has ended, too: its agent keeps the last figures. */
+    if (s == NULL) {
         inspect_finish(relay, NULL, "its agent is not connected");
     } else if (rpc_call(s->connection, DILOS__MESSAGE_TYPE__MESSAGE_INSTANCE_LIVE, &ref.base,
                         &dilos__instance_live__descriptor, LIVE_TIMEOUT_MS, inspect_done,

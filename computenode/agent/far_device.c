@@ -50,6 +50,7 @@ struct far_device {
     struct mailbox events;    /* from the thread */
     struct far_server server; /* the thread's, like all below */
     uint64_t refused_ns;      /* when the controller last had no slab */
+    uint64_t final_stats_address;
     bool stopping;
     bool broken;
 };
@@ -129,9 +130,9 @@ static void live_stats(struct far_device *device, uint64_t address, struct far_l
                       live->stats.bytes >= sizeof(live->stats);
 }
 
-static void tell_live(struct far_device *device, uint64_t stats_address)
+static void tell_live(struct far_device *device, enum far_event_kind kind, uint64_t stats_address)
 {
-    struct far_event *event = event_new(FAR_EVENT_LIVE, "");
+    struct far_event *event = event_new(kind, "");
     event->live = calloc(1, sizeof(*event->live));
     CHECK(event->live != NULL);
     const struct slab_pool *pool = far_io_pool(device->server.io);
@@ -168,9 +169,10 @@ static void take_commands(struct far_device *device)
             far_io_refuse(device->server.io);
             break;
         case COMMAND_LIVE:
-            tell_live(device, command->stats_address);
+            tell_live(device, FAR_EVENT_LIVE, command->stats_address);
             break;
         case COMMAND_STOP:
+            device->final_stats_address = command->stats_address;
             device->stopping = true;
             break;
         }
@@ -324,8 +326,9 @@ static void thread_end(struct far_device *device)
     while (far_io_in_flight(device->server.io) > 0 && sys_monotonic_ns() < deadline) {
         (void)far_io_poll(device->server.io);
     }
+    /* Guest memory is still mapped here, also when the VMM is gone. */
+    tell_live(device, FAR_EVENT_STOPPED, device->final_stats_address);
     far_server_fini(&device->server);
-    tell(device, FAR_EVENT_STOPPED, "");
 }
 
 static void *thread_main(void *context)
@@ -551,7 +554,7 @@ int far_device_live(struct far_device *device, uint64_t stats_address)
     return send_command(device, COMMAND_LIVE, stats_address);
 }
 
-int far_device_stop(struct far_device *device)
+int far_device_stop(struct far_device *device, uint64_t stats_address)
 {
-    return send_command(device, COMMAND_STOP, 0);
+    return send_command(device, COMMAND_STOP, stats_address);
 }

@@ -34,7 +34,7 @@ enum far_event_kind {
     FAR_EVENT_DETACHED, /* the VMM closed the device: no guest is there any more */
     FAR_EVENT_BROKEN,   /* the guest or the VMM broke the device's protocol, nothing is served */
     FAR_EVENT_LIVE,     /* `live`, freed with the event */
-    FAR_EVENT_STOPPED,  /* the last one: no slab is used any more */
+    FAR_EVENT_STOPPED,  /* the last one, with the final `live`: no slab is used any more */
 };
 
 struct far_live_peer {
@@ -81,7 +81,10 @@ int far_device_grant(struct far_device *device, const struct slab_grant *grants,
 int far_device_refuse(struct far_device *device) MUST_CHECK;
 /* FAR_EVENT_LIVE follows. stats_address: guest-physical, 0: none. Errors: -ENOMEM. */
 int far_device_live(struct far_device *device, uint64_t stats_address) MUST_CHECK;
-/* Serving ends; FAR_EVENT_STOPPED follows once everything is let go. Errors: -ENOMEM. */
-int far_device_stop(struct far_device *device) MUST_CHECK;
+/*
+ * Serving ends; FAR_EVENT_STOPPED follows once everything is let go. stats_address: as for
+ * far_device_live. Errors: -ENOMEM.
+ */
+int far_device_stop(struct far_device *device, uint64_t stats_address) MUST_CHECK;
 
 #endif

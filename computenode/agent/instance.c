@@ -88,7 +88,7 @@ void instance_end(struct instance *instance)
     if (instance->far == NULL) {
         instance_live_answer(instance, NULL);
         instance_move(instance, INSTANCE_ENDED);
-    } else if (far_device_stop(instance->far) < 0) {
+    } else if (far_device_stop(instance->far, instance->stats_address) < 0) {
         instance_far_fini(instance); /* waits instead of being told */
         instance_move(instance, INSTANCE_ENDED);
     }
@@ -323,6 +323,7 @@ struct instance *instance_close(struct instance *instance)
         event_free(instance->timer);
     }
     instance->log = output_log_close(instance->log);
+    free(instance->final);
     if (instance->folder[0] != '\0') {
         image_stage_delete(instance->folder);
     }

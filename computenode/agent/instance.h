@@ -33,7 +33,7 @@ enum instance_state {
     INSTANCE_RUNNING,   /* the kernel has */
     INSTANCE_STOPPING,  /* somebody wants it to end */
     INSTANCE_ENDING,    /* QEMU is gone; the far device lets go of its slabs */
-    INSTANCE_ENDED,     /* only its logs are left */
+    INSTANCE_ENDED,     /* only its logs and its last figures are left */
 };
 
 /* What instances share, and whom they tell. */
@@ -81,7 +81,7 @@ void instance_refused(struct instance *instance, const char *reason);
 /* Fills a report; strings point into the instance. `held` of it is left alone. */
 void instance_report(const struct instance *instance, Dilos__InstanceReport *ret);
 
-/* Live figures: `done` is called once, with NULL if the instance has none (any more). */
+/* Live figures, or those that it ended with: `done` is called once, with NULL if it has none. */
 typedef void instance_live_done(void *context, const struct far_live *live);
 void instance_live(struct instance *instance, instance_live_done *done, void *context);
 uint32_t instance_syscalls(const struct instance *instance, char ret[][INSTANCE_SYSCALL_BYTES]);

@@ -11,10 +11,13 @@
 /* A foreign guest polls nothing by itself: one queue a vCPU and one more, which Linux may poll. */
 #define FOREIGN_QUEUE_COUNT 4u
 
-static void on_stopped(struct instance *instance)
+/* Who asked while it ended gets the figures that it ended with. */
+static void on_stopped(struct instance *instance, struct far_event *event)
 {
+    instance->final = event->live;
+    event->live = NULL;
     instance_far_fini(instance);
-    instance_live_answer(instance, NULL);
+    instance_live_answer(instance, instance->final);
     instance_move(instance, INSTANCE_ENDED);
 }
 
@@ -27,7 +30,7 @@ static void on_broken(struct instance *instance, const char *text)
 }
 
 /* Returns false when the device is gone. */
-static bool take_event(struct instance *instance, const struct far_event *event)
+static bool take_event(struct instance *instance, struct far_event *event)
 {
     const struct instance_host *host = instance->host;
     switch (event->kind) {
@@ -58,7 +61,7 @@ static bool take_event(struct instance *instance, const struct far_event *event)
         instance_live_answer(instance, event->live);
         return true;
     case FAR_EVENT_STOPPED:
-        on_stopped(instance);
+        on_stopped(instance, event);
         return false;
     }
     return true;
@@ -145,6 +148,10 @@ void instance_refused(struct instance *instance, const char *reason)
 
 void instance_live(struct instance *instance, instance_live_done *done, void *context)
 {
+    if (instance->state == INSTANCE_ENDED) {
+        done(context, instance->final);
+        return;
+    }
     if (instance->far == NULL || instance->live_count == INSTANCE_LIVE_WAITERS_MAX ||
         far_device_live(instance->far, instance->stats_address) < 0) {
         done(context, NULL);

@@ -24,6 +24,7 @@ struct instance {
     struct event *far_event;
     struct ctl_channel *ctl;
     uint64_t stats_address; /* guest-physical, from HELLO; 0: none */
+    struct far_live *final; /* the figures that it ended with; NULL: it had none */
 
     bool preparing; /* a job works for it */
     pid_t pid;      /* of QEMU; 0: not started, or waited for */

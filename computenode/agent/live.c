@@ -140,7 +140,9 @@ static void on_live(void *context, const struct far_live *live)
     struct live_call *call = context;
     if (live == NULL) {
         rpc_fail(call->request, DILOS__ERROR_CODE__ERROR_UNAVAILABLE,
-                 "the instance has no live figures: it is starting, or ending",
+                 instance_state(call->member->instance) == INSTANCE_ENDED
+                     ? "the instance ended before it ran: there are no figures"
+                     : "the instance has no live figures: it is starting, or ending",
                  "try again when it runs");
         free(call);
         return;

@@ -144,7 +144,7 @@ def start_cluster(lab):
 
 
 def run_in_pool(lab, local_bytes, steps):
-    """Launches and watches until the end; returns the last live figures."""
+    """Launches and watches until the end; returns the figures that it ended with."""
     command = ['launch', '--name', INSTANCE, '--local-memory', f'{local_bytes // MIB}M',
                '--far-memory', FAR_MEMORY, '--env', 'LC_ALL=C', '--file', 'index.awk',
                '--file', 'packages.txt', '--', 'gawk', '-f', 'index.awk', 'packages.txt']
@@ -152,13 +152,11 @@ def run_in_pool(lab, local_bytes, steps):
     done = lab.ctl(*command)
     if done.returncode != 0:
         raise Failure(done.stderr.strip(), f'dilosctl logs {INSTANCE} --stream kernel')
-    live = None
     limit_s = time.monotonic() + RUN_LIMIT_S
     while True:
         info = lab.instance(INSTANCE)
         if info['live'] and info['live']['counters']:
-            live = info['live']
-            figures = live['counters']
+            figures = info['live']['counters']
             steps.note = (f'{figures.get("faults_remote", 0)} far faults, '
                           f'{figures.get("far_pages_written", 0)} pages written')
         if info['state'] in ('exited', 'failed'):
@@ -170,7 +168,7 @@ def run_in_pool(lab, local_bytes, steps):
         raise Failure(f'{info["exit_kind"]} {info["exit_code"]}: {info["reason"]}',
                       'the kernel log: ' + lab.ctl('logs', INSTANCE, '--stream', 'kernel').stdout)
     say(f'took {(info["ended_ns"] - info["started_ns"]) / 1e9:.1f} s')
-    return live
+    return info['live']
 
 
 def compare(lab, folder):
@@ -189,7 +187,7 @@ def compare(lab, folder):
 
 def show_moves(live, peak, local_bytes):
     if live is None:
-        raise Failure('no live figures were seen', "the agent's log in the state folder")
+        raise Failure('the instance has no figures', "the agent's log in the state folder")
     say(f'working set {peak / MIB:.0f} MiB in {local_bytes / MIB:.0f} MiB of local memory: '
         f'{peak / local_bytes:.1f} times as much')
     c = live['counters']

@@ -66,9 +66,28 @@ def test_unknown_syscalls_are_named(lab, _):
     expect_good(instance)
     expect_equal(stdout_of(lab, 'unknown'), b'ENOSYS\n', 'the answer')
     named = lab.ctl('logs', 'unknown', '--stream', 'kernel').stdout
-    if instance['live']:
-        named += ' '.join(instance['live']['unknown_syscalls'])
-    expect_in('io_uring_setup', named, 'the name')
+    expect_in('io_uring_setup', named, 'the name in the log')
+    expect_in('io_uring_setup', ' '.join(instance['live']['unknown_syscalls']), 'in inspect')
+
+
+def test_figures_after_the_end(lab, _):
+    """What an instance did is known after its end, not only in the moments when it was asked."""
+    instance = run(lab, 'figures', BEHAVE, 'hold', '24', '0')
+    expect_good(instance)
+    counters = instance['live']['counters']
+    # 6144 pages were filled in 16 MiB: most were sent away, and read back to be verified.
+    for name in ('faults_zero', 'faults_remote', 'far_pages_read', 'far_pages_written'):
+        expect(counters[name] > 2000, f'{name}: {counters.get(name)}')
+    expect(counters['syscalls'] > 0, 'system calls')
+    expect_equal({f['node'] for f in instance['live']['fabrics']}, {'mn1', 'mn2'}, 'memory nodes')
+    expect(sum(f['slabs'] for f in instance['live']['fabrics']) >= 8, 'slabs')
+    expect_equal(sum(f['bytes_read'] for f in instance['live']['fabrics']),
+                 counters['device_bytes_read'] - counters['device_bytes_zero'], 'bytes read')
+    latency = lab.json('inspect', 'figures')['latency']['fault_remote']
+    expect_equal(latency['count'], counters['faults_remote'], 'the histogram counts all faults')
+    text = lab.ctl('inspect', 'figures').stdout
+    expect_in('as they were at its end', text, 'inspect for people')
+    expect_in('Far fault', text, 'latency')
 
 
 def expect_refused(lab, name, *command, because, **options):

@@ -105,6 +105,7 @@ static void take_event(struct rig *rig, const struct far_event *event)
     case FAR_EVENT_DETACHED:
         break;
     case FAR_EVENT_STOPPED:
+        rig->live = *event->live;
         rig->stopped++;
         break;
     }
