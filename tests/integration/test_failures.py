@@ -134,6 +134,17 @@ def test_far_memory_runs_out(lab, members):
     wait_all_free(lab)
 
 
+def test_instance_outgrows_what_it_may_have(lab, members):
+    """It ends with the reason, soon; it is not left to crawl, and nobody else is harmed."""
+    fresh(lab, members)
+    hold(lab, 'neighbour', mib='32', seconds='10')
+    instance = run(lab, 'outgrown', BEHAVE, 'take', '110', local='20M', far='16M')
+    expect_equal(instance['exit_kind'], 'no-memory', instance['reason'])
+    expect_in('far memory', instance['reason'], 'the reason')
+    expect_equal(lab.ctl('wait', 'neighbour', limit_s=90).returncode, 0, 'nobody else is harmed')
+    wait_all_free(lab)
+
+
 def test_memory_node_dies(lab, members):
     """The instance that used it fails and names it; one that doesn't use it goes on."""
     fresh(lab, members)

@@ -57,15 +57,26 @@ static void cool(uint64_t start, uint64_t end)
     tlb_batch_flush();
 }
 
-/* Starts writes and evicts what is clean; one pass, waiting for nothing. */
+/*
+ * Evicts the page, or starts to write it. What is in flight may stand in the way (the queue is
+ * full, a discard of the far page): then it waits for that. Ends: each wait ends a request, and
+ * no other is started meanwhile.
+ */
+static void push_page(pte_t *pte)
+{
+    struct frame *f = reclaimable(pte);
+    while (f != NULL && !reclaim_evict(f) && f->state == FRAME_ACTIVE && !writeback_start(f) &&
+           (pte_load(pte) & PTE_A) == 0 && io_background_count() > 0) {
+        io_wait_background();
+        f = reclaimable(pte);
+    }
+}
+
 static void push_out(uint64_t start, uint64_t end)
 {
     uint64_t va = start;
     for (pte_t *pte = pt_next(&va, end); pte != NULL; pte = pt_next(&va, end)) {
-        struct frame *f = reclaimable(pte);
-        if (f != NULL && !reclaim_evict(f) && f->state == FRAME_ACTIVE) {
-            (void)writeback_start(f);
-        }
+        push_page(pte);
         va += PAGE_BYTES;
     }
     io_kick();

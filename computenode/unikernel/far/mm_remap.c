@@ -45,7 +45,7 @@ static int move_page(pte_t *from, uint64_t old_va, uint64_t new_va, struct disca
     }
     tlb_batch_add(old_va);
     struct frame *f = frame_of(pte_frame_address(entry));
-    uint64_t next = entry & ~PTE_FAR;
+    uint64_t next = entry & ~(PTE_FAR | PTE_REFUSED);
     if ((entry & PTE_FAR) != 0) {
         next |= PTE_D;
         discard_add(run, old_va);

@@ -57,6 +57,7 @@ typedef _Atomic(uint64_t) pte_t;
 #define PTE_FAR     (1ull << 53) /* the far page takes room */
 #define PTE_WRITING (1ull << 54) /* a write of the frame is in flight */
 #define PTE_FILE    (1ull << 55) /* while clean, the root file system has the same bytes */
+#define PTE_REFUSED (1ull << 56) /* dirty; its last write failed, so FAR may be but a fear */
 
 /* The state of a page: a pure function of its entry. */
 enum page_state {

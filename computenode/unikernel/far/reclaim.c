@@ -13,12 +13,28 @@
 #define LOW_MAX     1024
 #define HIGH_MAX    2048
 #define PROBES      8 /* failing writes that one direct reclaim tries */
+#define STARVED_MAX 128
+
+/*
+ * While far memory refuses writes, what can still be evicted is what has its far page, and clean
+ * file pages. When that is hardly more than the program's own text, each further page of data
+ * drives out code that is wanted back at once, and the program would crawl for a long time towards
+ * the same end. So it ends when two turns of the hand free fewer than `starved_count` frames.
+ */
+static struct {
+    uint64_t passed_count; /* in this trial, which starts when writes are first refused */
+    uint64_t freed_count;
+    uint64_t starved_count;
+} trial;
 
 void reclaim_init(uint64_t usable_count)
 {
     pager.reserve_count = MIN(MAX(usable_count / 128, 2), RESERVE_MAX);
     pager.low_count = MIN(MAX(usable_count / 64, 4), LOW_MAX);
     pager.high_count = MIN(MAX(usable_count / 32, 8), HIGH_MAX);
+    trial.passed_count = 0;
+    trial.freed_count = 0;
+    trial.starved_count = MIN(usable_count / 64, STARVED_MAX);
 }
 
 bool reclaim_evict(struct frame *frame)
@@ -37,7 +53,24 @@ bool reclaim_evict(struct frame *frame)
     stat_add(&pager.stats->reclaim_evicted_file, (entry & PTE_FILE) != 0);
     stat_add(&pager.stats->prefetch_wasted, (frame->flags & FRAME_PREFETCHED) != 0);
     frame_release(frame);
+    trial.freed_count++;
     return true;
+}
+
+/* Is too little left that could be evicted? Only while far memory is full. */
+static bool is_starved(void)
+{
+    bool full = writeback_error() == -ENOSPC;
+    if (full && trial.passed_count < 2 * frame_count()) {
+        return false;
+    }
+    bool starved = full && trial.freed_count < trial.starved_count;
+    if (full && !starved) {
+        writeback_try_again(PROBES);
+    }
+    trial.passed_count = 0;
+    trial.freed_count = 0;
+    return starved;
 }
 
 static void evict_clean(uint64_t wanted_free_count)
@@ -71,6 +104,7 @@ static bool pass(struct frame *f)
     uint64_t entry = pte_load(f->pte);
     CHECK(pte_frame_address(entry).v == frame_address(f).v);
     stat_add(&pager.stats->reclaim_scanned, 1);
+    trial.passed_count++;
     bool wants_flush = false;
     if (f->pins > 0) {
         frame_move(f, FRAME_ACTIVE);
@@ -134,6 +168,9 @@ int reclaim_direct(uint64_t needed_count)
     uint64_t passed_count = 0;
     while (pager.free_count < needed_count) {
         uint64_t free_before = pager.free_count;
+        if (is_starved()) {
+            return -ENOSPC;
+        }
         io_poll();
         evict_clean(MAX(needed_count, pager.low_count));
         if (pager.free_count > free_before) {

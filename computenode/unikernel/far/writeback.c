@@ -10,12 +10,20 @@
 #define ENTRIES_PER_TABLE 512
 /* Room that writes leave in the queue, for demand reads when both share one. */
 #define QUEUE_ROOM_KEPT 4
+#define REFUSALS_MAX    64
 
 static struct {
     int error;         /* of the last write */
     uint32_t failures; /* in a row */
     uint32_t probes;
+    uint32_t budget; /* probes until far memory takes something new, or gives something back */
 } state;
+
+/* Does the far page have its room for certain? */
+static bool has_room(uint64_t entry)
+{
+    return (entry & (PTE_FAR | PTE_REFUSED)) == PTE_FAR;
+}
 
 /* Neighbouring pages: entries first..end-1 of one page table. */
 struct cluster {
@@ -30,6 +38,7 @@ void writeback_init(void)
     state.error = 0;
     state.failures = 0;
     state.probes = 0;
+    state.budget = REFUSALS_MAX;
 }
 
 void writeback_room_again(void)
@@ -37,11 +46,17 @@ void writeback_room_again(void)
     if (state.error == -ENOSPC) {
         state.error = 0;
     }
+    state.budget = REFUSALS_MAX;
 }
 
 void writeback_probe(uint32_t count)
 {
     state.probes = count;
+}
+
+void writeback_try_again(uint32_t count)
+{
+    state.budget = MAX(state.budget, count);
 }
 
 int writeback_error(void)
@@ -59,12 +74,13 @@ static bool may_write(uint64_t entry)
         blkq_room(pager.background) < QUEUE_ROOM_KEPT) {
         return false;
     }
-    bool likely = state.error != -ENOSPC || (entry & PTE_FAR) != 0;
+    bool likely = state.error != -ENOSPC || has_room(entry);
     if (state.error == 0 || (likely && state.failures < WRITE_FAILURES_MAX)) {
         return true;
     }
-    if (state.probes > 0) {
+    if (state.probes > 0 && state.budget > 0) {
         state.probes--;
+        state.budget--;
         return true;
     }
     return false;
@@ -83,7 +99,7 @@ static bool is_writable_now(uint64_t entry)
 /* Pages are alike when a shortage of far memory concerns both or neither. */
 static bool may_join(uint64_t entry, uint64_t like)
 {
-    return is_writable_now(entry) && (state.error == 0 || (entry & PTE_FAR) == (like & PTE_FAR));
+    return is_writable_now(entry) && (state.error == 0 || has_room(entry) == has_room(like));
 }
 
 static void cluster_grow(struct cluster *c, uint64_t like)
@@ -120,7 +136,8 @@ static void settle(struct frame *frame, bool written)
     do {
         CHECK(pte_state(entry) == PAGE_WRITING);
         /* A write that failed may have taken room all the same. */
-        next = (entry & ~PTE_WRITING) | PTE_FAR | (written ? 0 : PTE_D);
+        next = (entry & ~(PTE_WRITING | PTE_REFUSED)) | PTE_FAR;
+        next |= written ? 0 : PTE_D | PTE_REFUSED;
     } while (!page_move(frame->pte, &entry, next));
     bool idle = (next & (PTE_A | PTE_D)) == 0 && frame->pins == 0;
     frame_move(frame, idle ? FRAME_CLEAN : FRAME_ACTIVE);
@@ -174,18 +191,34 @@ bool writeback_start(struct frame *frame)
     return submit(&c);
 }
 
+/* Did it need room that the far memory did not have given yet? */
+static bool took_room(const struct io_request *request)
+{
+    for (uint32_t i = 0; i < request->page_count; i++) {
+        if (!has_room(pte_load(request->frames[i]->pte))) {
+            return true;
+        }
+    }
+    return false;
+}
+
 void writeback_done(const struct io_request *request)
 {
     bool ok = request->status == 0;
+    bool room = ok && took_room(request);
     for (uint32_t i = 0; i < request->page_count; i++) {
         settle(request->frames[i], ok);
     }
-    if (ok) {
-        stat_add(&pager.stats->far_pages_written, request->page_count);
-        state.error = 0;
-        state.failures = 0;
+    if (!ok) {
+        state.error = request->status == -ENOSPC ? -ENOSPC : -EIO;
+        state.failures++;
         return;
     }
-    state.error = request->status == -ENOSPC ? -ENOSPC : -EIO;
-    state.failures++;
+    stat_add(&pager.stats->far_pages_written, request->page_count);
+    state.failures = 0;
+    /* That a page with room could be written says nothing about those without. */
+    if (room || state.error != -ENOSPC) {
+        state.error = 0;
+        state.budget = REFUSALS_MAX;
+    }
 }

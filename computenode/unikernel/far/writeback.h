@@ -25,8 +25,13 @@ void writeback_done(const struct io_request *request);
 
 /* Far memory was given back: writes may succeed again. */
 void writeback_room_again(void);
-/* A fault needs a frame: allows up to `count` further writes although the last one failed. */
+/*
+ * A fault needs a frame: allows up to `count` further writes although the last one failed, as long
+ * as not too many have been refused since far memory last took something new.
+ */
 void writeback_probe(uint32_t count);
+/* After a while there may be room again, though we gave none back: allows so many refusals more. */
+void writeback_try_again(uint32_t count);
 /* 0, or why the last write failed: -ENOSPC, -EIO. */
 int writeback_error(void);
 

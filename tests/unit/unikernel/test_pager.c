@@ -576,6 +576,68 @@ static void test_page_tables_are_freed(void)
     end();
 }
 
+/* More than the queue and the limit of writes in flight hold: all of it goes all the same. */
+static void test_one_pageout_sends_all(void)
+{
+    struct host_config config = small;
+    config.frame_count = 2048;
+    config.delay_max = 40;
+    for (int one_queue = 0; one_queue < 2; one_queue++) {
+        config.one_queue = one_queue != 0;
+        host_start(&config);
+        uint64_t va = map(1500, RW, 0, NULL);
+        for (uint64_t i = 0; i < 1500; i++) {
+            store(va + i * PAGE_BYTES, i + 1);
+        }
+        page_out(va, 1500);
+        EXPECT_EQ(host_stats()->pages_remote, 1500);
+        EXPECT_EQ(host_stats()->far_pages_written, 1500);
+        for (uint64_t i = 0; i < 1500; i++) {
+            EXPECT_EQ(load(va + i * PAGE_BYTES), i + 1);
+        }
+        unmap(va, 1500);
+        end();
+    }
+}
+
+/*
+ * A program that needs more than there is ends soon: it is not left to crawl, reading its own text
+ * again and again, and the device is not asked for ever.
+ */
+static void test_end_of_far_memory(void)
+{
+    struct host_config config = small;
+    config.frame_count = 1024;
+    config.far_page_limit = 512;
+    host_start(&config);
+    uint64_t text = map(40, MM_READ | MM_EXEC, 0, &file);
+    uint64_t va = map(2048, RW, MM_NORESERVE, NULL);
+    uint64_t held = 0;
+    int r = 0;
+    file_reads = 0;
+    while (held < 2048 && r == 0) {
+        for (uint64_t i = 0; i < 20 && r == 0; i++) {
+            uint64_t value = 0;
+            r = host_load(text + i * PAGE_BYTES, true, &value);
+            EXPECT(r != 0 || value == 0x4040404040404040ull + i * 0x0101010101010101ull);
+        }
+        r = r == 0 ? host_store(va + held * PAGE_BYTES, true, held + 1) : r;
+        held += r == 0;
+    }
+    EXPECT_EQ(r, -ENOSPC);
+    EXPECT(held > 1300); /* most of what local and far memory hold together */
+    EXPECT(host_stats()->far_errors < 200);
+    EXPECT(file_reads < 400);
+    /* What it has is not harmed. Space comes back: it goes on. */
+    unmap(va + 1024 * PAGE_BYTES, 1024);
+    for (uint64_t i = 0; i < MIN(held, 1024); i++) {
+        EXPECT_EQ(load(va + i * PAGE_BYTES), i + 1);
+    }
+    unmap(va, 1024);
+    unmap(text, 40);
+    end();
+}
+
 int main(void)
 {
     TAP_RUN(test_page_states);
@@ -599,5 +661,7 @@ int main(void)
     TAP_RUN(test_direct_reclaim_is_rare);
     TAP_RUN(test_kernel_frames);
     TAP_RUN(test_page_tables_are_freed);
+    TAP_RUN(test_one_pageout_sends_all);
+    TAP_RUN(test_end_of_far_memory);
     return tap_done();
 }
