@@ -1,0 +1,258 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Runs cases in our guest and in Linux guests, and makes the rows.
+
+A case is one program with its arguments at one local ratio. Its result is compared with that of a
+native run before its figure counts. Linux swapping to far memory is swept over Variants: all in the
+first run, the best of them (Options.keep) in each further run; the best median of those that took
+part in all runs is the row `linux-swap`.
+"""
+import subprocess
+
+from .linux import SWAP_FAR, SWAP_NONE, SWAP_ZRAM, Job, LinuxGuests
+from .pool import MIB, Pool, checked_result, program, progress, round_up
+from .rows import BenchError, Refused, Table, best_variant, result_line
+
+DILOS, SWAP, ZRAM, LINUX = 'dilos', 'linux-swap', 'linux-zram', 'linux'
+SYSTEMS = (DILOS, SWAP, ZRAM, LINUX)
+NATIVE_LIMIT_S = 600
+SWAP_SPARE = 32 * MIB
+ALL_LOCAL = 1.0
+
+
+def per_unit(result):
+    return [('', result['ns'] / result['units'])]
+
+
+class Case:
+    """figures: of a program's result, [(what is added to the claim's name, value)].
+    wanted_bytes: what the program touches in all. It gets local_ratio of that, and own_bytes more,
+    as its memory: the size of our guest, the limit of its memory cgroup in Linux. may_be_refused:
+    it needs what our guest may lack."""
+
+    def __init__(self, claim, name, arguments, local_ratio, wanted_bytes, unit, *,
+                 systems=SYSTEMS, figures=per_unit, prefetch=None, vcpus=1, files=(),
+                 environment=(), own_bytes=0, may_be_refused=False):
+        self.claim = claim
+        self.name = name
+        self.arguments = [str(argument) for argument in arguments]
+        self.local_ratio = local_ratio
+        self.wanted_bytes = wanted_bytes
+        self.unit = unit
+        self.systems = systems
+        self.figures = figures
+        self.prefetch = prefetch
+        self.vcpus = vcpus
+        self.files = dict(files)
+        self.environment = tuple(environment)
+        self.own_bytes = own_bytes
+        self.may_be_refused = may_be_refused
+        self.checksum = None
+
+    @property
+    def key(self):
+        return f'{self.claim}@{self.local_ratio}'
+
+    @property
+    def local_bytes(self):
+        return round_up(int(self.wanted_bytes * self.local_ratio) + self.own_bytes, MIB)
+
+    def swap_bytes(self):
+        return round_up(self.wanted_bytes + SWAP_SPARE, MIB)
+
+
+class Variant:
+    """One way to set a Linux guest up for swapping."""
+
+    def __init__(self, page_cluster, words=(), poll_queues=0):
+        self.page_cluster = page_cluster
+        self.words = tuple(words)
+        self.poll_queues = poll_queues
+
+    @property
+    def name(self):
+        name = f'page-cluster={self.page_cluster}'
+        name += ''.join(f' {word}' for word in self.words)
+        return name + (f' poll_queues={self.poll_queues}' if self.poll_queues else '')
+
+    @property
+    def boot(self):
+        return self.words, self.poll_queues
+
+
+CLUSTERS = (0, 3, 5)
+SWEEP_QUICK = [Variant(cluster) for cluster in CLUSTERS]
+# Linux 6.1 itself no longer polls for swap reads, so poll_queues can only help elsewhere; with
+# idle=poll an idle processor does not sleep, which makes an interrupt cheaper under emulation.
+SWEEP_FULL = (SWEEP_QUICK + [Variant(cluster, ['idle=poll']) for cluster in CLUSTERS]
+              + [Variant(cluster, poll_queues=2) for cluster in CLUSTERS])
+
+
+class Options:
+    def __init__(self, runs, systems=SYSTEMS, sweep=tuple(SWEEP_FULL), keep=3, quick=False,
+                 tiny=False, ratios=None):
+        self.runs = runs
+        self.systems = systems
+        self.sweep = sweep
+        self.keep = keep
+        self.quick = quick
+        self.tiny = tiny
+        self.ratios = ratios
+
+
+def run_native(case):
+    """The result that all systems must have. Natively there is memory enough."""
+    command = [program(case.name), *_here(case, case.files)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=NATIVE_LIMIT_S,
+                          check=False)
+    if done.returncode != 0:
+        raise BenchError(f'{" ".join(command)} natively: status {done.returncode}: {done.stderr}')
+    result = result_line(done.stdout)
+    if result is None or 'checksum' not in result:
+        raise BenchError(f'{" ".join(command)} natively printed no result: {done.stdout[-400:]}')
+    return result['checksum']
+
+
+def _here(case, paths):
+    """The arguments with {file} replaced by where that file is."""
+    return [paths.get(word[1:-1], word) if word.startswith('{') else word
+            for word in case.arguments]
+
+
+class Comparison:
+    """All cases, all systems, all runs. The pool and the guests live as long as it."""
+
+    def __init__(self, cases, options):
+        self.cases = cases
+        self.options = options
+        self.table = Table()
+        self.refused = []
+        self.swap = {}        # case key: {variant: [result of each run]}
+        self.pool = None
+        self.guests = None
+
+    def run(self):
+        natives = {}
+        for case in self.cases:
+            words = (case.name, *case.arguments)
+            if words not in natives:
+                progress(f'native: {" ".join(words)}')
+                natives[words] = run_native(case)
+            case.checksum = natives[words]
+        far_bytes = max(case.swap_bytes() for case in self.cases) + 16 * MIB
+        with Pool(far_bytes) as self.pool:
+            try:
+                self._run_all()
+            finally:
+                if self.guests is not None:
+                    self.guests.close()
+        self._settle_sweeps()
+        return self.table
+
+    def _wants(self, system):
+        return [case for case in self.cases
+                if system in case.systems and system in self.options.systems]
+
+    def _run_all(self):
+        if any(self._wants(system) for system in (SWAP, ZRAM, LINUX)):
+            files = {case.name: program(case.name) for case in self.cases}
+            for case in self.cases:
+                files.update(case.files)
+            self.guests = LinuxGuests(self.pool, files)
+        for run in range(self.options.runs):
+            for case in self._wants(DILOS):
+                self._run_dilos(case, run)
+            self._run_swap(run)
+            self._run_linux(run, ZRAM, SWAP_ZRAM)
+            self._run_linux(run, LINUX, SWAP_NONE)
+
+    # ---- our guest
+
+    def _run_dilos(self, case, run):
+        if case.key in self.refused:
+            return
+        progress(f'run {run + 1} of {self.options.runs}: {case.key}: dilos')
+        flags = ['--prefetch', case.prefetch] if case.prefetch else []
+        flags += ['--vcpus', str(case.vcpus)] if case.vcpus > 1 else []
+        for name, path in case.files.items():
+            flags += ['--file', f'{path}:/bench/{name}']
+        for item in case.environment:
+            flags += ['--env', item]
+        command = [program(case.name), *_here(case, {n: f'/bench/{n}' for n in case.files})]
+        try:
+            text = self.pool.run(command, case.local_bytes, case.swap_bytes(), flags,
+                                 may_be_refused=case.may_be_refused)
+        except Refused as error:
+            progress(f'{case.key}: refused: {error}')
+            self.refused.append(case.key)
+            return
+        self._add(case, DILOS, checked_result(text, case.checksum, f'{case.key} in dilos'))
+
+    def _add(self, case, system, result):
+        for suffix, value in case.figures(result):
+            self.table.add(case.claim + suffix, case.local_ratio, system, value, case.unit)
+
+    # ---- Linux
+
+    def _boot(self, cases, name, swap, variants, words=(), poll_queues=0):
+        """{(case key, variant): result}; variants: {case key: [Variant]}, None: any."""
+        jobs, wanted = [], []
+        for case in cases:
+            for variant in variants[case.key]:
+                wanted.append((case, variant))
+                jobs.append(Job(
+                    f'job{len(jobs)}',
+                    ['/bench/' + case.name,
+                     *_here(case, {n: f'/bench/{n}' for n in case.files})],
+                    0 if swap == SWAP_NONE else case.local_bytes, variant.page_cluster,
+                    case.environment))
+        options = {'virtio_blk.ko': f'poll_queues={poll_queues}'} if poll_queues else {}
+        swap_bytes = max(case.swap_bytes() for case in cases)
+        outcomes = self.guests.run(jobs, swap, swap_bytes, vcpus=cases[0].vcpus, words=words,
+                                   module_options=options)
+        return {(case.key, variant): checked_result(
+                    outcomes[job.name].output, case.checksum, f'{case.key} in {name}')
+                for (case, variant), job in zip(wanted, jobs)}
+
+    def _run_linux(self, run, system, swap):
+        cases = self._wants(system)
+        for vcpus in sorted({case.vcpus for case in cases}):
+            group = [case for case in cases if case.vcpus == vcpus]
+            progress(f'run {run + 1} of {self.options.runs}: {len(group)} cases: {system}')
+            # What is compressed in memory is next to nothing: reading ahead does not pay.
+            variants = {case.key: [Variant(0)] for case in group}
+            results = self._boot(group, system, swap, variants)
+            for case in group:
+                self._add(case, system, results[case.key, variants[case.key][0]])
+
+    def _variants(self, case):
+        """All in the first run, then the best of them."""
+        seen = self.swap.get(case.key)
+        if seen is None:
+            return list(self.options.sweep)
+        order = sorted(seen, key=lambda variant: seen[variant][0]['ns'])
+        return order[:self.options.keep]
+
+    def _run_swap(self, run):
+        cases = self._wants(SWAP)
+        plan = {case.key: self._variants(case) for case in cases}
+        boots = sorted({(case.vcpus, variant.boot) for case in cases
+                        for variant in plan[case.key]})
+        for vcpus, boot in boots:
+            here = {case.key: [v for v in plan[case.key] if v.boot == boot] for case in cases}
+            group = [case for case in cases if case.vcpus == vcpus and here[case.key]]
+            words, poll_queues = boot
+            progress(f'run {run + 1} of {self.options.runs}: {len(group)} cases: {SWAP} '
+                     f'{" ".join(words)}{f" poll_queues={poll_queues}" if poll_queues else ""}')
+            results = self._boot(group, SWAP, SWAP_FAR, here, words, poll_queues)
+            for (key, variant), result in results.items():
+                self.swap.setdefault(key, {}).setdefault(variant, []).append(result)
+
+    def _settle_sweeps(self):
+        for case in self._wants(SWAP):
+            seen = {variant: results for variant, results in self.swap[case.key].items()
+                    if len(results) == self.options.runs}
+            best = best_variant({variant: sorted(r['ns'] for r in results)[len(results) // 2]
+                                 for variant, results in seen.items()})
+            progress(f'{case.key}: {SWAP} is {best.name}')
+            for result in seen[best]:
+                self._add(case, SWAP, result)
