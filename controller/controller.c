@@ -20,11 +20,17 @@
         .handle = handler, .roles = FROM(role)                                                     \
     }
 
+#define NOTICE(name, body_type, role, handler)                                                     \
+    {                                                                                              \
+        .type = DILOS__MESSAGE_TYPE__MESSAGE_##name, .body = &dilos__##body_type##__descriptor,    \
+        .handle = handler, .roles = FROM(role), .notice = true                                     \
+    }
+
 static const struct rpc_method methods[] = {
     METHOD(NODE_REGISTER, node_register, MEMNODE, on_node_register),
-    METHOD(NODE_HEARTBEAT, node_heartbeat, MEMNODE, on_node_heartbeat),
+    NOTICE(NODE_HEARTBEAT, node_heartbeat, MEMNODE, on_node_heartbeat),
     METHOD(AGENT_REGISTER, agent_register, AGENT, on_agent_register),
-    METHOD(AGENT_HEARTBEAT, agent_heartbeat, AGENT, on_agent_heartbeat),
+    NOTICE(AGENT_HEARTBEAT, agent_heartbeat, AGENT, on_agent_heartbeat),
     METHOD(INSTANCE_EVENT, instance_event, AGENT, on_instance_event),
     METHOD(SLAB_ACQUIRE, slab_acquire, AGENT, on_slab_acquire),
     METHOD(SLAB_RELEASE, slab_release, AGENT, on_slab_release),

@@ -121,6 +121,13 @@ static const struct rpc_method *admit(struct rpc_connection *connection,
                "install the same release of DiLOS on both sides");
         return NULL;
     }
+    if (method->notice != ((header->flags & FRAME_NOTICE) != 0)) {
+        (void)snprintf(message, sizeof(message), "message %u must come as a %s", header->type,
+                       method->notice ? "notice" : "request");
+        refuse(connection, header, DILOS__ERROR_CODE__ERROR_INVALID, message,
+               "install the same release of DiLOS on both sides");
+        return NULL;
+    }
     if (!role_may(connection, method)) {
         (void)snprintf(message, sizeof(message), "%s may not send message %u",
                        role_name(connection->peer.role), header->type);

@@ -66,11 +66,13 @@ struct rpc_method {
     uint16_t type;
     const ProtobufCMessageDescriptor *body;
     /* `message` is freed after the handler returns; copy what is kept. request is NULL for a
-     * notice. */
+     * notice, and never for another. */
     void (*handle)(void *context, struct rpc_connection *connection, struct rpc_request *request,
                    const ProtobufCMessage *message);
     /* Bit (1 << role) for each role that may call it. */
     uint32_t roles;
+    /* It comes as a notice, and only so; others come as requests, and only so. */
+    bool notice;
 };
 
 /* `methods` must outlive the server or client; the rest is copied. */
@@ -92,8 +94,8 @@ struct rpc_callbacks {
 struct rpc_counters {
     uint64_t connections_refused; /* above the limit of connections */
     uint64_t connections_broken;  /* closed because the peer broke the protocol or a limit */
-    uint64_t requests_refused;    /* unknown, not for this role, or too many */
-    uint64_t notices_dropped;     /* unknown */
+    uint64_t requests_refused;    /* unknown, not for this role, a notice's type, or too many */
+    uint64_t notices_dropped;     /* unknown, not for this role, or a request's type */
     uint64_t replies_late;        /* came after their call had timed out */
 };
 

@@ -94,7 +94,7 @@ static const struct rpc_method methods[] = {
     {DILOS__MESSAGE_TYPE__MESSAGE_NODE_REGISTER, &dilos__node_register__descriptor, handle_register,
      ROLES},
     {DILOS__MESSAGE_TYPE__MESSAGE_NODE_HEARTBEAT, &dilos__node_heartbeat__descriptor,
-     handle_heartbeat, ROLES},
+     handle_heartbeat, ROLES, .notice = true},
 };
 
 static void on_open(void *context, struct rpc_connection *connection)

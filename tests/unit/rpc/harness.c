@@ -81,11 +81,8 @@ static void on_notice(void *context, struct rpc_connection *connection, struct r
                       const ProtobufCMessage *message)
 {
     struct harness *h = context;
-    if (request == NULL) {
-        h->notice_count++;
-    } else {
-        rpc_reply(request, NULL);
-    }
+    CHECK(request == NULL);
+    h->notice_count++;
 }
 
 #define ANYONE UINT32_MAX
@@ -95,7 +92,7 @@ static const struct rpc_method methods[] = {
     {METHOD_HOLD, &dilos__event_filter__descriptor, on_hold, ANYONE},
     {METHOD_FAIL, &dilos__event_filter__descriptor, on_fail, ANYONE},
     {METHOD_AGENT, &dilos__event_filter__descriptor, on_echo, 1u << DILOS__ROLE__ROLE_AGENT},
-    {METHOD_NOTICE, &dilos__event_filter__descriptor, on_notice, ANYONE},
+    {METHOD_NOTICE, &dilos__event_filter__descriptor, on_notice, ANYONE, .notice = true},
     {METHOD_NAME, &dilos__name_ref__descriptor, on_name, ANYONE},
 };
 

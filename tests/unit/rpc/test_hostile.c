@@ -243,6 +243,27 @@ static void test_request_id_twice(void)
     harness_fini(&h);
 }
 
+/* A handler of requests always has one to answer, a handler of notices never. */
+static void test_notice_of_a_request_and_back(void)
+{
+    struct harness h;
+    Dilos__EventFilter filter = DILOS__EVENT_FILTER__INIT;
+    struct rpc_counters counters;
+    harness_init(&h);
+    int fd = open_raw(&h);
+    raw_send_frame(fd, METHOD_ECHO, FRAME_NOTICE, 0, &filter.base);
+    raw_send_frame(fd, METHOD_NOTICE, 0, 4, &filter.base);
+    EXPECT(raw_receives_error(&h, fd, DILOS__ERROR_CODE__ERROR_INVALID));
+    EXPECT_EQ(h.handled_count, 0);
+    EXPECT_EQ(h.notice_count, 0);
+    rpc_server_counters(h.server, &counters);
+    EXPECT_EQ(counters.notices_dropped, 1);
+    EXPECT_EQ(counters.requests_refused, 1);
+    (void)close(fd);
+    expect_still_serving(&h);
+    harness_fini(&h);
+}
+
 static void test_too_many_requests(void)
 {
     struct harness h;
@@ -394,6 +415,7 @@ int main(void)
     TAP_RUN(test_reply_of_another_type);
     TAP_RUN(test_reply_that_cannot_be_parsed);
     TAP_RUN(test_request_id_twice);
+    TAP_RUN(test_notice_of_a_request_and_back);
     TAP_RUN(test_too_many_requests);
     TAP_RUN(test_peer_that_does_not_read);
     TAP_RUN(test_hello_missing);
