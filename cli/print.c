@@ -167,6 +167,7 @@ static void print_live(struct json *j, const char *key, const Dilos__InstanceLiv
         json_u64(j, "bytes_read", use->bytes_read);
         json_u64(j, "bytes_written", use->bytes_written);
         json_text(j, "fallback_reason", use->fallback_reason);
+        json_u64(j, "breaks", use->breaks);
         json_object_end(j);
     }
     json_array_end(j);

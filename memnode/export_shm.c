@@ -167,9 +167,7 @@ static int take_attach(struct client *client, const struct pageop_request *reque
     struct export_counters *counters = client->export->context.counters;
     struct pageop_attach decoded;
     int fd = -1;
-    if (pageop_attach_decode(body, &decoded) != 0) {
-        return -EPROTO;
-    }
+    pageop_attach_decode(body, &decoded);
     struct pageop_reply reply = {
         .kind = PAGEOP_ATTACH, .handle = request->handle, .token = request->token};
     reply.status = attach(client, request->handle, &decoded, &fd);

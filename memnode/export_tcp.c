@@ -27,10 +27,9 @@ struct export_tcp {
     struct worker_source listener;
     int listen_fd;
     bool paused; /* no descriptor left for accept: until the next tick */
-    struct list connections;
+    struct tcp_group group;
     uint32_t connection_count;
     char address[FABRIC_ADDRESS_BYTES];
-    uint8_t discard[TCP_CONNECTION_DISCARD_BYTES];
 };
 
 static void accept_one(struct export_tcp *export, int fd)
@@ -43,12 +42,11 @@ static void accept_one(struct export_tcp *export, int fd)
         (void)close(fd);
         return;
     }
-    if (tcp_connection_open(export->worker, &export->context, fd, export->discard, &connection) !=
+    if (tcp_connection_open(export->worker, &export->context, fd, &export->group, &connection) !=
         0) {
         export_count(&export->context.counters->closed_limit, 1);
         return;
     }
-    list_append(&export->connections, &connection->node);
     export->connection_count++;
 }
 
@@ -76,7 +74,7 @@ static void after_batch(void *context)
 {
     struct export_tcp *export = context;
     uint64_t now_ns = sys_monotonic_ns();
-    list_for_each_safe (node, &export->connections) {
+    list_for_each_safe (node, &export->group.connections) {
         struct tcp_connection *connection = list_entry(node, struct tcp_connection, node);
         if (!connection->greeted &&
             now_ns - connection->opened_ns > EXPORT_HELLO_TIMEOUT_MS * NS_PER_MS) {
@@ -146,14 +144,18 @@ int export_tcp_open(const struct export_context *context, const char *address_te
         return error;
     }
     struct export_tcp *export = calloc(1, sizeof(*export));
-    if (export == NULL) {
+    struct tcp_fence *fences = calloc(arena_slab_count(context->arena), sizeof(*fences));
+    if (export == NULL || fences == NULL) {
+        free(export);
+        free(fences);
         (void)snprintf(ret_error, EXPORT_ERROR_BYTES, "out of memory");
         return -ENOMEM;
     }
     export->context = *context;
     export->listener.ready = listener_ready;
     export->listen_fd = -1;
-    list_init(&export->connections);
+    list_init(&export->group.connections);
+    export->group.fences = fences;
     error = listen_on(export, &address);
     if (error != 0) {
         (void)snprintf(ret_error, EXPORT_ERROR_BYTES, "can't listen on %.64s: %s%s", address_text,
@@ -175,6 +177,7 @@ err_export:
     if (export->listen_fd >= 0) {
         (void)close(export->listen_fd);
     }
+    free(fences);
     free(export);
     return error;
 }
@@ -182,7 +185,7 @@ err_export:
 static void stop(void *argument)
 {
     struct export_tcp *export = argument;
-    list_for_each (node, &export->connections) {
+    list_for_each (node, &export->group.connections) {
         tcp_connection_shut(list_entry(node, struct tcp_connection, node), NULL);
     }
     if (!export->paused) {
@@ -199,10 +202,11 @@ struct export_tcp *export_tcp_close(struct export_tcp *export)
     }
     worker_call(export->worker, stop, export);
     export->worker = worker_close(export->worker);
-    list_for_each_safe (node, &export->connections) {
+    list_for_each_safe (node, &export->group.connections) {
         tcp_connection_free(list_entry(node, struct tcp_connection, node));
     }
     (void)close(export->listen_fd);
+    free(export->group.fences);
     free(export);
     return NULL;
 }
@@ -221,7 +225,7 @@ struct revoke {
 static void revoke_all(void *argument)
 {
     const struct revoke *revoke = argument;
-    list_for_each (node, &revoke->export->connections) {
+    list_for_each (node, &revoke->export->group.connections) {
         struct tcp_connection *connection = list_entry(node, struct tcp_connection, node);
         for (uint32_t i = 0; i < revoke->count && connection->fd >= 0; i++) {
             tcp_connection_revoke(connection, revoke->slabs[i]);

@@ -22,7 +22,7 @@
 static void ready(struct worker_source *source, uint32_t events);
 
 int tcp_connection_open(struct worker *worker, const struct export_context *context, int fd,
-                        uint8_t *discard, struct tcp_connection **ret)
+                        struct tcp_group *group, struct tcp_connection **ret)
 {
     struct tcp_connection *connection = calloc(1, sizeof(*connection));
     if (connection == NULL) {
@@ -33,7 +33,7 @@ int tcp_connection_open(struct worker *worker, const struct export_context *cont
     list_init(&connection->node);
     connection->worker = worker;
     connection->context = context;
-    connection->discard = discard;
+    connection->group = group;
     connection->fd = fd;
     connection->events = EPOLLIN;
     connection->opened_ns = sys_monotonic_ns();
@@ -45,6 +45,7 @@ int tcp_connection_open(struct worker *worker, const struct export_context *cont
     }
     export_count(&context->counters->connections, 1);
     export_count(&context->counters->connections_open, 1);
+    list_append(&group->connections, &connection->node);
     *ret = connection;
     return 0;
 }
@@ -146,6 +147,32 @@ static int flush(struct tcp_connection *connection)
     return 0;
 }
 
+/*
+ * A client's new connection takes the slab over: what its earlier ones still carry is refused from
+ * now on, a write in the middle of its data too. False: this is itself an earlier one.
+ */
+static bool fence(struct tcp_connection *connection, const struct pageop_attach *attach)
+{
+    struct tcp_fence *fence = &connection->group->fences[attach->slab_index];
+    if (fence->generation != attach->generation) {
+        *fence = (struct tcp_fence){.generation = attach->generation};
+    }
+    if (attach->incarnation < fence->incarnation) {
+        return false;
+    }
+    if (attach->incarnation == fence->incarnation) {
+        return true;
+    }
+    fence->incarnation = attach->incarnation;
+    list_for_each (node, &connection->group->connections) {
+        struct tcp_connection *other = list_entry(node, struct tcp_connection, node);
+        if (other != connection && other->fd >= 0) {
+            tcp_connection_revoke(other, attach->slab_index);
+        }
+    }
+    return true;
+}
+
 static uint16_t attach(struct tcp_connection *connection, const struct pageop_request *request,
                        const struct pageop_attach *attach)
 {
@@ -153,7 +180,8 @@ static uint16_t attach(struct tcp_connection *connection, const struct pageop_re
     export_count(&connection->context->counters->attaches, 1);
     if (bindings_get(&connection->bindings, request->handle) != NULL ||
         !grants_check(connection->context->grants, attach->slab_index, attach->generation,
-                      attach->key, &read_only)) {
+                      attach->key, &read_only) ||
+        !fence(connection, attach)) {
         return PAGEOP_DENIED;
     }
     struct binding *binding = bindings_make(&connection->bindings, request->handle);
@@ -253,9 +281,7 @@ static int take_request(struct tcp_connection *connection)
         if (bytes < PAGEOP_REQUEST_BYTES + PAGEOP_ATTACH_BYTES) {
             return 0;
         }
-        if (pageop_attach_decode(data + PAGEOP_REQUEST_BYTES, &body) != 0) {
-            return -EPROTO;
-        }
+        pageop_attach_decode(data + PAGEOP_REQUEST_BYTES, &body);
         connection->input_start += PAGEOP_ATTACH_BYTES;
         reply.status = attach(connection, &request, &body);
         reply_queue(connection, &reply, NULL, 0);
@@ -335,7 +361,8 @@ static ssize_t receive(struct tcp_connection *connection)
         write_bytes = MIN(write_bytes, TCP_CONNECTION_DISCARD_BYTES);
     }
     if (write_bytes != 0) {
-        uint8_t *to = connection->write_to != NULL ? connection->write_to : connection->discard;
+        uint8_t *to =
+            connection->write_to != NULL ? connection->write_to : connection->group->discard;
         iovecs[count++] = (struct iovec){to, write_bytes};
     }
     compact_input(connection);

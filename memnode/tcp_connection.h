@@ -24,13 +24,26 @@ struct tcp_reply {
     uint32_t slab;
 };
 
+/* The latest client connection that attached a slab, under its latest grant. */
+struct tcp_fence {
+    uint64_t generation;
+    uint32_t incarnation;
+};
+
+/* What the connections of one export share. */
+struct tcp_group {
+    struct list connections;
+    struct tcp_fence *fences;                      /* by slab */
+    uint8_t discard[TCP_CONNECTION_DISCARD_BYTES]; /* that nobody reads */
+};
+
 struct tcp_connection {
     struct worker_source source;
     struct list node;
     struct worker *worker;
     const struct export_context *context;
-    uint8_t *discard; /* TCP_CONNECTION_DISCARD_BYTES that nobody reads */
-    int fd;           /* -1: closed, waits to be freed */
+    struct tcp_group *group;
+    int fd; /* -1: closed, waits to be freed */
     uint32_t events;
     uint64_t opened_ns;
     bool greeted;
@@ -53,9 +66,12 @@ struct tcp_connection {
     uint8_t *bounce; /* what is left of the first reply, when its slab was revoked */
 };
 
-/* Takes the socket over, also on failure. Errors: -ENOMEM and those of worker_add. */
+/*
+ * Takes the socket over, also on failure, and joins the group until tcp_connection_free. Errors:
+ * -ENOMEM and those of worker_add.
+ */
 int tcp_connection_open(struct worker *worker, const struct export_context *context, int fd,
-                        uint8_t *discard, struct tcp_connection **ret) MUST_CHECK;
+                        struct tcp_group *group, struct tcp_connection **ret) MUST_CHECK;
 /* Closes the socket; `reason` (may be NULL) is a counter. tcp_connection_free follows after the
  * batch.
  */

@@ -110,7 +110,8 @@ static void live_peers(struct far_device *device, struct far_live *live)
         (void)snprintf(to->node, sizeof(to->node), "%s", peer->node);
         (void)snprintf(to->fabric, sizeof(to->fabric), "%s", fabric_name(peer->fabric));
         (void)snprintf(to->fallback_reason, sizeof(to->fallback_reason), "%s",
-                       peer->fallback_reason);
+                       fabric_steady_reason(peer->fabric));
+        to->breaks = fabric_steady_breaks(peer->fabric);
         to->slab_count = peer->slab_count;
         fabric_counters(peer->fabric, &to->counters);
     }

@@ -41,6 +41,7 @@ struct far_live_peer {
     char node[SLAB_POOL_NAME_BYTES];
     char fabric[16];
     uint32_t slab_count;
+    uint32_t breaks; /* how often the connection broke and was made again */
     struct fabric_counters counters;
     char fallback_reason[SLAB_POOL_TEXT_BYTES];
 };

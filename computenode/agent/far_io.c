@@ -146,7 +146,10 @@ static void slab_lose(struct far_io *io, struct slab *slab, int error)
     char text[SLAB_POOL_TEXT_BYTES];
     slab->lost = true;
     (void)snprintf(text, sizeof(text), "memory node %s lost (slab %u: %s)",
-                   slab_pool_node(&io->pool, slab), slab->slab_index, strerror(-error));
+                   slab_pool_node(&io->pool, slab), slab->slab_index,
+                   error == -EACCES
+                       ? "it does not know our grant: it was started anew, or revoked it"
+                       : strerror(-error));
     lose(io, text);
 }
 

@@ -2,8 +2,7 @@
 /*
  * Carries out block requests on far memory: splits them by slab and by what holds data, moves bytes
  * between guest frames and the fabric, waits for slabs when something is written for the first
- * time. A request is answered exactly once. Owned by the data thread; nothing blocks but
- * far_io_grant() (slab_pool_grant).
+ * time. A request is answered exactly once. Owned by the data thread; nothing blocks.
  *
  * What is never written, or was discarded, reads as zeros without I/O. A page is marked as holding
  * data when its write is posted; if that write fails the whole slab is lost and every later read of

@@ -116,6 +116,7 @@ static void fill_fabrics(struct live_call *call, const struct far_live *live,
         use->node = (char *)(uintptr_t)peer->node;
         use->fabric = (char *)(uintptr_t)peer->fabric;
         use->slabs = peer->slab_count;
+        use->breaks = peer->breaks;
         use->bytes_read = peer->counters.bytes_read;
         use->bytes_written = peer->counters.bytes_written;
         use->fallback_reason = (char *)(uintptr_t)peer->fallback_reason;

@@ -72,14 +72,17 @@ int slab_pool_register_memory(struct slab_pool *pool)
     return 0;
 }
 
-static int peer_find(struct slab_pool *pool, const char *node, uint32_t *ret)
+/* A node that was started again elsewhere is another peer. */
+static int peer_find(struct slab_pool *pool, const struct slab_grant *grant, uint32_t *ret)
 {
     uint32_t vacant = SLAB_POOL_PEERS_MAX;
     for (uint32_t i = 0; i < SLAB_POOL_PEERS_MAX; i++) {
         struct slab_pool_peer *peer = &pool->peers[i];
         if (peer->fabric == NULL) {
             vacant = MIN(vacant, i);
-        } else if (!peer->dead && fabric_alive(peer->fabric) && strcmp(peer->node, node) == 0) {
+        } else if (!peer->dead && fabric_alive(peer->fabric) &&
+                   strcmp(peer->node, grant->node) == 0 &&
+                   fabric_steady_is_at(peer->fabric, &grant->endpoint)) {
             *ret = i;
             return 0;
         }
@@ -91,35 +94,40 @@ static int peer_find(struct slab_pool *pool, const char *node, uint32_t *ret)
     return 1;
 }
 
+static int prepare_connection(void *context, struct fabric_peer *connection)
+{
+    return peer_register(context, connection);
+}
+
+static void note_connection(void *context, const char *text)
+{
+    const struct slab_pool *pool = context;
+    pool->config.note(pool->config.context, text);
+}
+
 static int peer_connect(struct slab_pool *pool, struct slab_pool_peer *peer,
                         const struct slab_grant *grant)
 {
-    char reason[SLAB_POOL_TEXT_BYTES] = "";
+    const struct fabric_steady_config config = {.endpoint = grant->endpoint,
+                                                .choice = pool->config.choice,
+                                                .times = FABRIC_STEADY_TIMES,
+                                                .prepare = prepare_connection,
+                                                .note = note_connection,
+                                                .context = pool};
     struct fabric_peer *fabric;
-    int r = fabric_connect(&grant->endpoint, &pool->config.choice, SLAB_POOL_CONNECT_MS, &fabric,
-                           reason);
+    int r = fabric_steady_open(&config, &fabric);
     if (r < 0) {
-        char text[2 * SLAB_POOL_TEXT_BYTES];
-        (void)snprintf(text, sizeof(text), "memory node %s can't be reached: %s", grant->node,
-                       reason);
-        pool->config.note(pool->config.context, text);
-        return r;
-    }
-    r = peer_register(pool, fabric);
-    if (r < 0) {
-        (void)fabric_close(fabric);
         return r;
     }
     memset(peer, 0, sizeof(*peer));
     peer->fabric = fabric;
     (void)snprintf(peer->node, sizeof(peer->node), "%s", grant->node);
-    (void)snprintf(peer->fallback_reason, sizeof(peer->fallback_reason), "%s", reason);
     return 0;
 }
 
 static int peer_for(struct slab_pool *pool, const struct slab_grant *grant, uint32_t *ret)
 {
-    int r = peer_find(pool, grant->node, ret);
+    int r = peer_find(pool, grant, ret);
     return r > 0 ? peer_connect(pool, &pool->peers[*ret], grant) : r;
 }
 
@@ -200,7 +208,7 @@ void slab_pool_attached(struct slab_pool *pool, struct slab *slab, int status)
     pool->attaching--;
     if (status != 0) {
         char text[SLAB_POOL_TEXT_BYTES];
-        (void)snprintf(text, sizeof(text), "memory node %s refused slab %u: %s",
+        (void)snprintf(text, sizeof(text), "memory node %s: slab %u can't be used: %s",
                        slab_pool_node(pool, slab), slab->slab_index, strerror(-status));
         pool->config.note(pool->config.context, text);
         slab_give_back(pool, slab);
@@ -299,9 +307,6 @@ void slab_pool_check_peers(struct slab_pool *pool)
             continue;
         }
         peer->dead = true;
-        char text[SLAB_POOL_TEXT_BYTES];
-        (void)snprintf(text, sizeof(text), "the connection to memory node %s is lost", peer->node);
-        pool->config.note(pool->config.context, text);
         peer_drop_spares(pool, i);
         if (peer->fabric != NULL && peer->slab_count == 0) {
             peer->fabric = fabric_close(peer->fabric);

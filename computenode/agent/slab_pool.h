@@ -14,13 +14,13 @@
 #include "computenode/agent/slab_map.h"
 #include "lib/base/compiler.h"
 #include "lib/fabric/fabric.h"
+#include "lib/fabric/steady.h"
 
 #define SLAB_POOL_PEERS_MAX 64u
 #define SLAB_POOL_SPARES    2u
 #define SLAB_POOL_ASK_MAX   16u
 /* Grants in a row that could not be used, after which waiting writes fail. */
 #define SLAB_POOL_GRANT_FAILURES_MAX 8u
-#define SLAB_POOL_CONNECT_MS         2000u
 #define SLAB_POOL_NAME_BYTES         64u
 #define SLAB_POOL_TEXT_BYTES         192u
 
@@ -40,10 +40,9 @@ struct slab_identity {
 
 struct slab_pool_peer {
     char node[SLAB_POOL_NAME_BYTES];
-    struct fabric_peer *fabric; /* NULL: the place is free */
+    struct fabric_peer *fabric; /* of lib/fabric/steady.h; NULL: the place is free */
     bool dead;
     uint32_t slab_count;
-    char fallback_reason[SLAB_POOL_TEXT_BYTES];
 };
 
 struct slab_pool_config {
@@ -82,9 +81,9 @@ void slab_pool_fini(struct slab_pool *pool);
 int slab_pool_register_memory(struct slab_pool *pool) MUST_CHECK;
 
 /*
- * Begins to use a granted slab: connects if need be (bounded by SLAB_POOL_CONNECT_MS) and attaches;
- * slab_pool_attached() must follow when `token` completes. On errors the slab was given back:
- * -EHOSTUNREACH, -ETIMEDOUT, -ENOSPC too many peers, -EINVAL another slab size, -ENOMEM.
+ * Begins to use a granted slab: connects if need be, and attaches; slab_pool_attached() must follow
+ * when `token` completes. On errors the slab was given back: -ENOSPC too many peers, -EINVAL
+ * another slab size, -ENOMEM, -EMFILE, -EAGAIN.
  */
 int slab_pool_grant(struct slab_pool *pool, const struct slab_grant *grant, uint64_t token,
                     struct slab **ret) MUST_CHECK;

@@ -107,7 +107,8 @@ int fabric_connect_hello(int type, const struct sockaddr *address, socklen_t add
         if (fd >= 0) {
             (void)close(fd);
         }
-        return error == -ETIMEDOUT ? -ETIMEDOUT : -EHOSTUNREACH;
+        bool nobody = error == -ECONNREFUSED || error == -ENOENT;
+        return error == -ETIMEDOUT ? -ETIMEDOUT : nobody ? -ECONNREFUSED : -EHOSTUNREACH;
     }
     *ret_fd = fd;
     return 0;

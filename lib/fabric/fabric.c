@@ -112,7 +112,9 @@ int fabric_connect(const struct fabric_endpoint *endpoint, const struct fabric_c
         if (failed == 0) {
             return wrap_for_test(peer, ret);
         }
-        error = failed == -ETIMEDOUT ? -ETIMEDOUT : error;
+        if (failed == -ETIMEDOUT || (failed == -ECONNREFUSED && error != -ETIMEDOUT)) {
+            error = failed;
+        }
     }
     if (!known) {
         add_reason(ret_reason, choice->only, "no such fabric (there are shm, verbs, tcp)");

@@ -40,7 +40,7 @@ struct fabric_choice {
 /*
  * Connects by the best provider that works. ret_reason (>= 128 bytes) says in words why better ones
  * were passed over, "" if none was. Errors: -EHOSTUNREACH nothing worked (the reason names each
- * attempt), -ETIMEDOUT.
+ * attempt), -ETIMEDOUT, -ECONNREFUSED nobody listens there.
  */
 int fabric_connect(const struct fabric_endpoint *endpoint, const struct fabric_choice *choice,
                    uint32_t timeout_ms, struct fabric_peer **ret, char *ret_reason) MUST_CHECK;
@@ -60,6 +60,7 @@ struct fabric_grant {
     uint32_t slab_index;
     uint64_t generation;
     uint64_t slab_bytes;
+    uint32_t incarnation; /* 0; higher on each later connection: see lib/wire/pageop.h */
     uint8_t key[FABRIC_KEY_BYTES];
 };
 

@@ -68,6 +68,7 @@ static int shm_attach(struct fabric_peer *peer, const struct fabric_grant *grant
     const struct pageop_request request = {
         .kind = PAGEOP_ATTACH, .handle = slab, .length = PAGEOP_ATTACH_BYTES};
     struct pageop_attach attach = {.slab_index = grant->slab_index,
+                                   .incarnation = grant->incarnation,
                                    .generation = grant->generation};
     memcpy(attach.key, grant->key, sizeof(attach.key));
     pageop_request_encode(&request, data);

@@ -422,6 +422,7 @@ static int tcp_attach(struct fabric_peer *peer, const struct fabric_grant *grant
     const struct pageop_request wire = {
         .kind = PAGEOP_ATTACH, .handle = slab, .length = PAGEOP_ATTACH_BYTES};
     struct pageop_attach attach = {.slab_index = grant->slab_index,
+                                   .incarnation = grant->incarnation,
                                    .generation = grant->generation};
     memcpy(attach.key, grant->key, sizeof(attach.key));
     fabric_slabs_get(&peer->slabs, slab)->attach_left = LANES;

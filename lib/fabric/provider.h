@@ -73,7 +73,7 @@ int fabric_post_denied(struct fabric_peer *peer, uint64_t token) MUST_CHECK;
 
 /*
  * Each gives the reason of a failure in words in ret_reason (FABRIC_REASON_BYTES).
- * Errors: -EHOSTUNREACH, -ETIMEDOUT, -ENOMEM.
+ * Errors: -EHOSTUNREACH, -ETIMEDOUT, -ECONNREFUSED nobody listens, -ENOMEM.
  */
 int fabric_shm_connect(const struct fabric_endpoint *endpoint, uint64_t deadline_ns,
                        struct fabric_peer **ret, char *ret_reason) MUST_CHECK;

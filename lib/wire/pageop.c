@@ -124,20 +124,17 @@ void pageop_attach_encode(const struct pageop_attach *attach, uint8_t *data)
     struct bytes_writer w;
     bytes_writer_init(&w, data, PAGEOP_ATTACH_BYTES);
     bytes_put_u32(&w, attach->slab_index);
-    bytes_put_u32(&w, 0);
+    bytes_put_u32(&w, attach->incarnation);
     bytes_put_u64(&w, attach->generation);
     bytes_put(&w, attach->key, PAGEOP_KEY_BYTES);
 }
 
-int pageop_attach_decode(const uint8_t *data, struct pageop_attach *ret)
+void pageop_attach_decode(const uint8_t *data, struct pageop_attach *ret)
 {
-    if (le32_load(data + 4) != 0) {
-        return -EPROTO;
-    }
     ret->slab_index = le32_load(data);
+    ret->incarnation = le32_load(data + 4);
     ret->generation = le64_load(data + 8);
     for (unsigned i = 0; i < PAGEOP_KEY_BYTES; i++) {
         ret->key[i] = data[16 + i];
     }
-    return 0;
 }

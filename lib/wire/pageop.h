@@ -7,12 +7,14 @@
  * client first. Then the client sends requests and the node answers each but DETACH with a reply
  * that carries the request's token; replies come in any order.
  *   request (32): kind u8, zero u8, zero u16, handle u32, token u64, offset u64, length u32, zero
- *     u32. ATTACH is followed by `length` (32) bytes: slab index u32, zero u32, generation u64, key
- *     (16). WRITE is followed by `length` bytes of data.
+ *     u32. ATTACH is followed by `length` (32) bytes: slab index u32, incarnation u32, generation
+ *     u64, key (16). WRITE is followed by `length` bytes of data.
  *   reply (24): kind u8, zero u8, status u16, handle u32, token u64, length u32, zero u32. A READ
  *     with status OK is followed by `length` bytes of data, no other reply has any.
  * A handle is a small number that the client chooses and binds to a slab by ATTACH; it is the
- * connection's own.
+ * connection's own. The incarnation counts the connections of one client: an ATTACH under a higher
+ * one voids the bindings of that slab under lower ones on all connections, and one under a lower is
+ * denied. So a write that an earlier connection still carries can't arrive after a later one.
  *
  * Over the unix socket (SOCK_SEQPACKET, one message each): the same hello, ATTACH and DETACH. The
  * reply to a granted ATTACH carries the slab's memory as a file descriptor (SCM_RIGHTS). READ and
@@ -72,6 +74,7 @@ struct pageop_reply {
 
 struct pageop_attach {
     uint32_t slab_index;
+    uint32_t incarnation;
     uint64_t generation;
     uint8_t key[PAGEOP_KEY_BYTES];
 };
@@ -96,7 +99,7 @@ int pageop_reply_decode(const uint8_t *data, struct pageop_reply *ret) MUST_CHEC
 
 /* Writes PAGEOP_ATTACH_BYTES. */
 void pageop_attach_encode(const struct pageop_attach *attach, uint8_t *data);
-/* Reads PAGEOP_ATTACH_BYTES. Errors: -EPROTO nonzero padding. */
-int pageop_attach_decode(const uint8_t *data, struct pageop_attach *ret) MUST_CHECK;
+/* Reads PAGEOP_ATTACH_BYTES; whatever is in them is legal. */
+void pageop_attach_decode(const uint8_t *data, struct pageop_attach *ret);
 
 #endif

@@ -32,7 +32,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         pageop_reply_encode(&reply, again);
         expect_same(again, data, PAGEOP_REPLY_BYTES);
     }
-    if (size >= PAGEOP_ATTACH_BYTES && pageop_attach_decode(data, &attach) == 0) {
+    if (size >= PAGEOP_ATTACH_BYTES) {
+        pageop_attach_decode(data, &attach);
         pageop_attach_encode(&attach, again);
         expect_same(again, data, PAGEOP_ATTACH_BYTES);
     }

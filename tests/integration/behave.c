@@ -6,8 +6,9 @@
  *   behave segfault          touches address 0
  *   behave streams           one line on each of stdout and stderr
  *   behave hold MIB SECONDS  fills memory, then verifies it over and over for so long
- *   behave take MIB          takes memory until MIB are held; says "ENOMEM" if it is refused before
- *   behave unknown           makes a system call that doesn't exist
+ *   behave take MIB SECONDS  takes memory until MIB are held; says "ENOMEM" if it is refused
+ * before; then reads all of it over and over for so long behave unknown           makes a system
+ * call that doesn't exist
  */
 #include <errno.h>
 #include <signal.h>
@@ -60,9 +61,10 @@ static int hold(uint64_t bytes, uint64_t seconds)
     return 0;
 }
 
-static int take(uint64_t mib)
+static int take(uint64_t mib, uint64_t seconds)
 {
-    for (uint64_t i = 0; i < mib; i++) {
+    static const uint8_t *blocks[4096];
+    for (uint64_t i = 0; i < mib && i < 4096; i++) {
         uint8_t *data = mmap(NULL, MIB, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
         if (data == MAP_FAILED) {
             say(errno == ENOMEM ? "ENOMEM" : strerror(errno));
@@ -71,8 +73,20 @@ static int take(uint64_t mib)
         for (uint32_t at = 0; at < MIB; at += PAGE) {
             data[at] = (uint8_t)i + 1;
         }
+        blocks[i] = data;
     }
     say("taken");
+    uint64_t end_ms = now_ms() + seconds * 1000;
+    while (now_ms() < end_ms) {
+        for (uint64_t i = 0; i < mib && i < 4096; i++) {
+            for (uint32_t at = 0; at < MIB; at += PAGE) {
+                if (blocks[i][at] != (uint8_t)((uint8_t)i + 1)) {
+                    say("wrong data");
+                    return 1;
+                }
+            }
+        }
+    }
     return 0;
 }
 
@@ -106,7 +120,7 @@ int main(int argc, char **argv)
         return hold(first * MIB, second);
     }
     if (strcmp(what, "take") == 0) {
-        return take(first);
+        return take(first, second);
     }
     if (strcmp(what, "unknown") == 0) {
         long rc = syscall(425, 1, NULL); /* io_uring_setup */

@@ -53,6 +53,13 @@ def wait_filled(lab, name):
     lab.wait_until(lambda: b'filled' in stdout_of(lab, name), f'{name} to fill its memory', 60)
 
 
+def hold(lab, name, mib='32', seconds='12', far='48M'):
+    """Launches a program that verifies its memory for so long, and waits until it is filled."""
+    done = launch(lab, name, BEHAVE, 'hold', mib, seconds, far=far)
+    tap.expect_equal(done.returncode, 0, done.stderr)
+    wait_filled(lab, name)
+
+
 def expect_good(instance):
     tap.expect_equal((instance['exit_kind'], instance['exit_code']), ('exited', 0),
                      f'{instance["name"]}: {instance["reason"]}')

@@ -6,8 +6,8 @@ import subprocess
 import sys
 import time
 
-from support import (BEHAVE, Lab, LabError, expect_good, launch, run, start_pool, stdout_of, tap,
-                     wait_all_free, wait_filled)
+from support import (BEHAVE, Lab, LabError, expect_good, hold, run, start_pool, stdout_of, tap,
+                     wait_all_free)
 from lab.lab import program
 from lab.tap import expect, expect_equal, expect_in
 
@@ -28,12 +28,6 @@ def qemu_pids(agent_pid):
 
 def gone(pid):
     return not os.path.exists(f'/proc/{pid}')
-
-
-def hold(lab, name, mib='32', seconds='12', far='48M'):
-    done = launch(lab, name, BEHAVE, 'hold', mib, seconds, far=far)
-    expect_equal(done.returncode, 0, done.stderr)
-    wait_filled(lab, name)
 
 
 def fresh(lab, members):

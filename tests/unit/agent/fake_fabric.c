@@ -10,7 +10,7 @@
 #include <unistd.h>
 
 #include "lib/base/check.h"
-#include "lib/fabric/fabric.h"
+#include "lib/fabric/steady.h"
 
 #define FLIGHT_MAX 64u
 
@@ -29,6 +29,7 @@ struct operation {
 
 struct fabric_peer {
     uint32_t node;
+    bool unreachable;
     int fd; /* always readable: the fake never lets its user sleep with something in flight */
     uint64_t seed;
     uint32_t slab_index[4096];
@@ -41,6 +42,11 @@ struct fabric_peer {
 static bool node_is_dead(uint32_t node)
 {
     return __atomic_load_n(&fake_fabric.dead[node], __ATOMIC_SEQ_CST);
+}
+
+static bool is_dead(const struct fabric_peer *peer)
+{
+    return peer->unreachable || node_is_dead(peer->node);
 }
 
 static uint32_t draw(struct fabric_peer *peer, uint32_t below)
@@ -61,18 +67,13 @@ void fake_fabric_reset(void)
     }
 }
 
-int fabric_connect(const struct fabric_endpoint *endpoint, const struct fabric_choice *choice,
-                   uint32_t timeout_ms, struct fabric_peer **ret, char *ret_reason)
+int fabric_steady_open(const struct fabric_steady_config *config, struct fabric_peer **ret)
 {
-    uint32_t node = (uint32_t)atoi(endpoint->node + 2); /* "mn3" */
+    uint32_t node = (uint32_t)atoi(config->endpoint.node + 2); /* "mn3" */
     CHECK(node < FAKE_NODES);
-    (void)strcpy(ret_reason, "");
-    if (__atomic_load_n(&fake_fabric.refuses[node], __ATOMIC_SEQ_CST)) {
-        (void)strcpy(ret_reason, "refused by the test");
-        return -EHOSTUNREACH;
-    }
     struct fabric_peer *peer = calloc(1, sizeof(*peer));
     CHECK(peer != NULL);
+    peer->unreachable = __atomic_load_n(&fake_fabric.refuses[node], __ATOMIC_SEQ_CST);
     peer->node = node;
     peer->seed = node + 1;
     peer->fd = eventfd(1, EFD_CLOEXEC);
@@ -152,7 +153,7 @@ void fabric_detach(struct fabric_peer *peer, uint32_t slab)
 static int transfer(struct fabric_peer *peer, uint32_t slab, uint64_t offset,
                     const struct iovec *segments, uint32_t count, uint64_t token, bool is_write)
 {
-    if (node_is_dead(peer->node)) {
+    if (is_dead(peer)) {
         return -ENOTCONN;
     }
     CHECK(slab < peer->slab_count);
@@ -204,7 +205,7 @@ static void carry_out(const struct operation *operation)
 uint32_t fabric_poll(struct fabric_peer *peer, struct fabric_done *ret, uint32_t max)
 {
     uint32_t count = 0;
-    bool dead = node_is_dead(peer->node);
+    bool dead = is_dead(peer);
     for (uint32_t i = 0; i < FLIGHT_MAX && count < max; i++) {
         struct operation *operation = &peer->operations[i];
         if (!operation->used || (operation->polls > 0 && !dead)) {
@@ -224,7 +225,7 @@ uint32_t fabric_poll(struct fabric_peer *peer, struct fabric_done *ret, uint32_t
 
 bool fabric_alive(const struct fabric_peer *peer)
 {
-    return !node_is_dead(peer->node);
+    return !is_dead(peer);
 }
 
 int fabric_poll_fd(const struct fabric_peer *peer)
@@ -240,4 +241,19 @@ uint32_t fabric_poll_events(const struct fabric_peer *peer)
 void fabric_counters(const struct fabric_peer *peer, struct fabric_counters *ret)
 {
     *ret = peer->counters;
+}
+
+const char *fabric_steady_reason(const struct fabric_peer *peer)
+{
+    return "";
+}
+
+uint32_t fabric_steady_breaks(const struct fabric_peer *peer)
+{
+    return 0;
+}
+
+bool fabric_steady_is_at(const struct fabric_peer *peer, const struct fabric_endpoint *endpoint)
+{
+    return true;
 }

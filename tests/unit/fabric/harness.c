@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "lib/base/check.h"
+#include "lib/fabric/steady.h"
 #include "lib/sys/sys.h"
 
 #define NS_PER_MS 1000000ull
@@ -38,6 +39,21 @@ void harness_close(struct harness *harness)
     (void)rmdir(harness->folder);
 }
 
+const char *harness_fabric(const struct harness *harness)
+{
+    return harness->fabric + (strncmp(harness->fabric, "steady-", 7) == 0 ? 7 : 0);
+}
+
+bool harness_wait_death(struct fabric_peer *peer)
+{
+    struct fabric_done done;
+    uint64_t deadline_ns = sys_monotonic_ns() + WAIT_MS * NS_PER_MS;
+    while (fabric_alive(peer) && sys_monotonic_ns() < deadline_ns) {
+        (void)fabric_poll(peer, &done, 1);
+    }
+    return !fabric_alive(peer);
+}
+
 struct fabric_peer *harness_connect(const struct harness *harness)
 {
     char reason[128];
@@ -46,7 +62,17 @@ struct fabric_peer *harness_connect(const struct harness *harness)
                                              .host_id = "here",
                                              .tcp_address = node_tcp_address(harness->node),
                                              .shm_path = harness->socket};
-    const struct fabric_choice choice = {.local_host_id = "here", .only = harness->fabric};
+    const struct fabric_choice choice = {.local_host_id = "here", .only = harness_fabric(harness)};
+    if (choice.only != harness->fabric) {
+        const struct fabric_steady_config config = {.endpoint = endpoint,
+                                                    .choice = choice,
+                                                    .times = {.connect_ms = WAIT_MS,
+                                                              .stall_ms = WAIT_MS,
+                                                              .refused_ms = 50,
+                                                              .patience_ms = WAIT_MS}};
+        CHECK(fabric_steady_open(&config, &peer) == 0);
+        return peer;
+    }
     if (fabric_connect(&endpoint, &choice, WAIT_MS, &peer, reason) != 0) {
         printf("Bail out! connect: %s\n", reason);
         exit(1);

@@ -16,7 +16,7 @@
 
 struct harness {
     struct node *node;
-    const char *fabric; /* "shm" or "tcp" */
+    const char *fabric; /* "shm" or "tcp"; "steady-shm": a peer that connects again */
     char folder[64];
     char socket[96];
     uint64_t generation; /* the last one used */
@@ -31,6 +31,11 @@ struct fabric_peer *harness_connect(const struct harness *harness);
 struct fabric_grant harness_grant(struct harness *harness, uint32_t slab, bool read_only);
 int harness_revoke(struct harness *harness, const struct fabric_grant *grant);
 
+/* The name of the fabric itself. */
+const char *harness_fabric(const struct harness *harness);
+
+/* Polls until the peer is dead; false: it lives on. What completes meanwhile is lost. */
+bool harness_wait_death(struct fabric_peer *peer);
 /* Polls until `count` completions are there. Returns how many there were in the end. */
 uint32_t harness_wait(struct fabric_peer *peer, struct fabric_done *done, uint32_t count);
 /* Attaches and waits; returns the completion's status. */

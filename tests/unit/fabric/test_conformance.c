@@ -50,8 +50,8 @@ static void test_name_and_counters(void)
     harness_open(&h, fabric);
     struct fabric_peer *peer = harness_connect(&h);
     struct fabric_grant grant = harness_grant(&h, 0, false);
-    EXPECT_STR(fabric_name(peer), fabric);
     EXPECT_EQ(harness_attach(peer, &grant, &slab), 0);
+    EXPECT_STR(fabric_name(peer), harness_fabric(&h));
     EXPECT_EQ(harness_transfer(peer, true, slab, 0, data, 100), 0);
     EXPECT_EQ(harness_transfer(peer, false, slab, 0, data, 60), 0);
     fabric_counters(peer, &counters);
@@ -315,8 +315,8 @@ static void test_death_completes_everything_once(void)
     for (uint32_t i = 0; i < 64; i++) {
         EXPECT_EQ(seen[i], 1);
     }
+    EXPECT(harness_wait_death(peer));
     EXPECT_EQ(fabric_poll(peer, done, 64), 0);
-    EXPECT(!fabric_alive(peer));
     EXPECT_EQ(harness_transfer(peer, false, slab, 0, data, 1), -ENOTCONN);
     EXPECT_EQ(fabric_attach(peer, &grant, 1, &slab), -ENOTCONN);
     fabric_close(peer);

@@ -98,17 +98,25 @@ static uint16_t status_of(int fd, uint8_t kind, uint32_t handle, uint64_t offset
     return reply.status;
 }
 
-static uint16_t attach(int fd, uint32_t handle, const struct fabric_grant *grant)
+static uint16_t attach_as(int fd, uint32_t handle, const struct fabric_grant *grant,
+                          uint32_t incarnation)
 {
     uint8_t data[PAGEOP_ATTACH_BYTES];
     const struct pageop_request request = {
         .kind = PAGEOP_ATTACH, .handle = handle, .length = PAGEOP_ATTACH_BYTES};
-    struct pageop_attach body = {.slab_index = grant->slab_index, .generation = grant->generation};
+    struct pageop_attach body = {.slab_index = grant->slab_index,
+                                 .incarnation = incarnation,
+                                 .generation = grant->generation};
     memcpy(body.key, grant->key, sizeof(body.key));
     put_request(fd, &request);
     pageop_attach_encode(&body, data);
     put(fd, data, sizeof(data));
     return take_reply(fd).status;
+}
+
+static uint16_t attach(int fd, uint32_t handle, const struct fabric_grant *grant)
+{
+    return attach_as(fd, handle, grant, 0);
 }
 
 static void test_bounds_are_the_nodes(void)
@@ -181,6 +189,52 @@ static void test_other_version_is_told(void)
     EXPECT_EQ(pageop_hello_decode(hello), 0);
     EXPECT(is_closed(fd));
     (void)close(fd);
+    harness_close(&h);
+}
+
+/*
+ * A client has connected again. What its earlier connection still carries comes too late: the end
+ * of a write that had begun, a whole write, an attach.
+ */
+static void test_earlier_connection_is_fenced(void)
+{
+    struct harness h;
+    uint8_t old[4096];
+    uint8_t new[4096];
+    uint32_t slab;
+    memset(old, 0x01, sizeof(old));
+    memset(new, 0x02, sizeof(new));
+    harness_open(&h, "tcp");
+    struct fabric_grant grant = harness_grant(&h, 0, false);
+    struct fabric_grant bystander_grant = harness_grant(&h, 1, false);
+    int earlier = connect_greeted(&h);
+    int bystander = connect_greeted(&h);
+    EXPECT_EQ(attach(earlier, 0, &grant), PAGEOP_OK);
+    EXPECT_EQ(attach(bystander, 0, &bystander_grant), PAGEOP_OK);
+    const struct pageop_request half = {.kind = PAGEOP_WRITE, .token = 1, .length = sizeof(old)};
+    put_request(earlier, &half);
+    put(earlier, old, sizeof(old) / 2);
+    while (export_counter(&node_counters(h.node)->bytes_written) < sizeof(old) / 2) {
+        (void)usleep(1000);
+    }
+    struct fabric_peer *later = harness_connect(&h);
+    grant.incarnation = 1;
+    EXPECT_EQ(harness_attach(later, &grant, &slab), 0);
+    EXPECT_EQ(harness_transfer(later, true, slab, 0, new, sizeof(new)), 0);
+    put(earlier, old + sizeof(old) / 2, sizeof(old) / 2);
+    EXPECT_EQ(take_reply(earlier).status, PAGEOP_DENIED);
+    EXPECT_EQ(status_of(earlier, PAGEOP_WRITE, 0, 0, 4096), PAGEOP_DENIED);
+    EXPECT_EQ(attach(earlier, 1, &grant), PAGEOP_DENIED);
+    EXPECT_EQ(status_of(bystander, PAGEOP_WRITE, 0, 0, 4096), PAGEOP_OK);
+    EXPECT_EQ(harness_transfer(later, false, slab, 0, old, sizeof(old)), 0);
+    EXPECT(memcmp(old, new, sizeof(old)) == 0);
+    /* The next grant of the slab begins anew. */
+    EXPECT_EQ(harness_revoke(&h, &grant), 0);
+    struct fabric_grant next = harness_grant(&h, 0, false);
+    EXPECT_EQ(attach(bystander, 1, &next), PAGEOP_OK);
+    fabric_close(later);
+    (void)close(earlier);
+    (void)close(bystander);
     harness_close(&h);
 }
 
@@ -268,6 +322,7 @@ int main(void)
     TAP_RUN(test_bounds_are_the_nodes);
     TAP_RUN(test_garbage_harms_nobody_else);
     TAP_RUN(test_other_version_is_told);
+    TAP_RUN(test_earlier_connection_is_fenced);
     TAP_RUN(test_half_a_write);
     TAP_RUN(test_revoke_in_the_middle);
     return tap_done();
