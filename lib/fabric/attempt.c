@@ -62,15 +62,15 @@ static bool back_off(struct attempt *attempt, uint32_t wait_ms)
 static void try_until(struct attempt *attempt)
 {
     const struct attempt_config *config = &attempt->config;
-    uint64_t start_ns = sys_monotonic_ns();
+    uint64_t refused_ns = 0; /* since when nobody listens */
     uint32_t wait_ms = ATTEMPT_BACKOFF_MS_MIN;
-    bool only_refused = true;
     for (;;) {
         attempt->error = fabric_connect(&config->endpoint, &config->choice, config->connect_ms,
                                         &attempt->peer, attempt->reason);
-        only_refused = only_refused && attempt->error == -ECONNREFUSED;
         uint64_t now_ns = sys_monotonic_ns();
-        bool hopeless = only_refused && now_ns - start_ns > config->refused_ms * NS_PER_MS;
+        bool refused = attempt->error == -ECONNREFUSED;
+        refused_ns = !refused ? 0 : refused_ns == 0 ? now_ns : refused_ns;
+        bool hopeless = refused && now_ns - refused_ns >= config->refused_ms * NS_PER_MS;
         if (attempt->error == 0 || hopeless || now_ns + wait_ms * NS_PER_MS > config->deadline_ns ||
             !back_off(attempt, wait_ms)) {
             return;

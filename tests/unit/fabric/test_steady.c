@@ -236,9 +236,16 @@ static void test_nobody_listens(void)
     struct fabric_peer *peer = open_peer(&h, proxy.address, &times);
     struct fabric_grant grant = harness_grant(&h, 1, false);
     EXPECT_EQ(harness_attach(peer, &grant, &slab), 0);
-    proxy_set(&proxy.deaf, true);
-    (void)usleep(20000);
+    /* A process that ends: for a moment connections are accepted and closed again. */
+    proxy_aim(&proxy, "127.0.0.1:1");
     proxy_cut(&proxy);
+    uint32_t breaks = 0;
+    while (breaks == 0) {
+        EXPECT_EQ(fabric_poll(peer, &done, 1), 0);
+        breaks = fabric_steady_breaks(peer);
+    }
+    (void)usleep(30000);
+    proxy_set(&proxy.deaf, true);
     EXPECT_EQ(fabric_read(peer, slab, 0, &segment, 1, 5), 0);
     EXPECT_EQ(harness_wait(peer, &done, 1), 1);
     EXPECT_EQ(done.status, -ENOTCONN);
