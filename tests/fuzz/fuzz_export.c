@@ -201,13 +201,20 @@ static int connect_shm(void)
 /* A stream is a stream: the connection does not know that its socket is no TCP socket. */
 static int connect_tcp(struct tcp_connection **ret)
 {
-    static uint8_t discard[TCP_CONNECTION_DISCARD_BYTES];
+    static struct tcp_fence fences[SLAB_COUNT];
+    static struct tcp_group group = {.fences = fences};
     int fds[2];
     int bytes = SOCKET_BYTES;
+    if (group.connections.next == NULL) {
+        list_init(&group.connections);
+    }
+    if (list_empty(&group.connections)) { /* an input does not depend on those before it */
+        memset(fences, 0, sizeof(fences));
+    }
     CHECK(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, fds) == 0);
     /* Small, so that replies get stuck half sent. */
     (void)setsockopt(fds[0], SOL_SOCKET, SO_SNDBUF, &bytes, sizeof(bytes));
-    CHECK(tcp_connection_open(the_worker, &node.context, fds[0], discard, ret) == 0);
+    CHECK(tcp_connection_open(the_worker, &node.context, fds[0], &group, ret) == 0);
     return fds[1];
 }
 
@@ -248,8 +255,10 @@ static void send_request(struct fuzz *fuzz, unsigned client, struct input *input
         request.length = input_u16(input) << ((choice & 0x40) != 0 ? 5 : 0);
     }
     if (request.kind == PAGEOP_ATTACH) {
-        uint32_t slab = input_u8(input) % (SLAB_COUNT + 1);
+        uint8_t number = input_u8(input);
+        uint32_t slab = number % (SLAB_COUNT + 1);
         struct pageop_attach attach = {.slab_index = slab,
+                                       .incarnation = number >> 6,
                                        .generation = node.generations[slab & 1]};
         memcpy(attach.key, node.keys[slab & 1], sizeof(attach.key));
         request.length = PAGEOP_ATTACH_BYTES;

@@ -24,7 +24,7 @@ def breaks(lab, name):
 
 
 def test_memory_node_stands_still(lab, members):
-    """Over TCP its answers fail to come: the agent connects again, and repeats what it had asked."""
+    """Over TCP no answers come: the agent connects again, and repeats what it had asked."""
     hold(lab, 'tcp', seconds='20')
     expect_equal({f['fabric'] for f in lab.instance('tcp')['live']['fabrics']}, {'tcp'}, 'fabric')
     members['mn1'].signal(signal.SIGSTOP)
