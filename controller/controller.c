@@ -104,8 +104,11 @@ static void on_close(void *context, struct rpc_connection *connection, int error
 {
     struct controller *c = context;
     struct session *s = rpc_connection_data(connection);
-    if (error != 0 && s == NULL && !c->closing) {
-        log_warning("connection-closed", "error=%d reason=\"%s\"", -error, reason);
+    uint64_t dropped;
+    if (error != 0 && s == NULL && !c->closing &&
+        log_limit_pass(&c->close_limit, sys_monotonic_ns(), &dropped)) {
+        log_warning("connection-closed", "error=%d reason=\"%s\" dropped=%llu", -error, reason,
+                    (unsigned long long)dropped);
     }
     if (s != NULL) {
         session_close(c, s, error == 0 ? "it closed the connection" : reason);

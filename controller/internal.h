@@ -6,6 +6,7 @@
 #include "controller/controller.h"
 #include "lib/base/list.h"
 #include "lib/rpc/rpc.h"
+#include "lib/sys/log.h"
 #include "lib/wire/frame.h"
 
 struct event;
@@ -49,6 +50,7 @@ struct controller {
     uint64_t next_session;
     uint64_t opened_ns;
     bool closing;
+    struct log_limit close_limit; /* strangers whose connection ended badly */
 };
 
 struct core_now controller_now(void);

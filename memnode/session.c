@@ -32,6 +32,7 @@ struct session {
     char arena_id[SYS_ID_BYTES]; /* contents don't outlive the process */
     char host_id[SYS_ID_BYTES];
     struct report report;
+    uint64_t refused; /* clients of the exports, as logged last */
 };
 
 static void handle_grant(void *context, struct rpc_connection *connection,
@@ -118,11 +119,31 @@ static void send_register(struct session *session, struct rpc_connection *connec
     (void)register_message_close(message);
 }
 
+/* What the exports refused since the last look: one line, however much it was. */
+static void tell_refused(struct session *session)
+{
+    const struct export_counters *counters = node_counters(session->config.node);
+    uint64_t hello = export_counter(&counters->closed_hello);
+    uint64_t protocol = export_counter(&counters->closed_protocol);
+    uint64_t limit = export_counter(&counters->closed_limit);
+    uint64_t silent = export_counter(&counters->closed_silent);
+    if (hello + protocol + limit + silent == session->refused) {
+        return;
+    }
+    session->refused = hello + protocol + limit + silent;
+    log_warning("export-refused",
+                "no_hello=%llu broke_protocol=%llu over_limit=%llu no_unmap=%llu since=start "
+                "remedy=\"if these are no agents, keep others away from --listen-tcp\"",
+                (unsigned long long)hello, (unsigned long long)protocol, (unsigned long long)limit,
+                (unsigned long long)silent);
+}
+
 static void send_heartbeat(struct session *session, struct rpc_connection *connection)
 {
     struct report *report = &session->report;
     Dilos__NodeHeartbeat body = DILOS__NODE_HEARTBEAT__INIT;
     report_fill(report, session->config.node);
+    tell_refused(session);
     body.epoch = state_epoch(session->config.state);
     body.n_counters = report->counter_count;
     body.counters = report->counter_list;

@@ -93,3 +93,19 @@ void log_line(enum log_level level, const char *event, const char *format, ...)
     (void)written;
     errno = saved_errno;
 }
+
+bool log_limit_pass(struct log_limit *limit, uint64_t now_ns, uint64_t *ret_dropped)
+{
+    if (limit->passed == 0 || now_ns - limit->window_ns > LOG_LIMIT_WINDOW_MS * 1000000ull) {
+        limit->window_ns = now_ns;
+        limit->passed = 0;
+    }
+    if (limit->passed == LOG_LIMIT_LINES) {
+        limit->dropped++;
+        return false;
+    }
+    limit->passed++;
+    *ret_dropped = limit->dropped;
+    limit->dropped = 0;
+    return true;
+}

@@ -89,8 +89,28 @@ static void test_threads(void)
     EXPECT_EQ(lines, 80);
 }
 
+static void test_limit(void)
+{
+    struct log_limit limit = {0};
+    uint64_t dropped = 99;
+    uint64_t now_ns = 5;
+    for (unsigned i = 0; i < LOG_LIMIT_LINES; i++) {
+        EXPECT(log_limit_pass(&limit, now_ns, &dropped));
+        EXPECT_EQ(dropped, 0);
+    }
+    for (unsigned i = 0; i < 1000; i++) {
+        EXPECT(!log_limit_pass(&limit, now_ns + i, &dropped));
+    }
+    now_ns += LOG_LIMIT_WINDOW_MS * 1000000ull + 1;
+    EXPECT(log_limit_pass(&limit, now_ns, &dropped));
+    EXPECT_EQ(dropped, 1000);
+    EXPECT(log_limit_pass(&limit, now_ns, &dropped));
+    EXPECT_EQ(dropped, 0);
+}
+
 int main(void)
 {
+    TAP_RUN(test_limit);
     TAP_RUN(test_format);
     TAP_RUN(test_levels);
     TAP_RUN(test_forged_lines);
