@@ -104,6 +104,9 @@ static void on_exit(struct instance *instance, const uint8_t *body, uint32_t len
         broken(instance, "malformed EXIT");
         return;
     }
+    if (instance->exit_kind != NULL) {
+        return; /* only once, or a guest could put off its end for ever */
+    }
     verdict(instance, &end);
     instance_timer(instance, 5000); /* QEMU leaves by itself; if not, it is killed */
 }

@@ -174,7 +174,7 @@ def test_requests_without_reading(lab, members):
 
 
 def test_crowd_at_the_controller(lab, members):
-    """Silent connections fill the server; who is registered works on, and the crowd is sent away."""
+    """Silent connections fill the server; members work on, and the crowd is sent away."""
     watch = Watch(members['controller'])
     crowd = []
     for _ in range(RPC_CONNECTIONS_MAX + 200):
@@ -269,7 +269,8 @@ def test_strangers_at_the_device(lab, members):
 
 
 def main():
-    resource.setrlimit(resource.RLIMIT_NOFILE, (4096, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(4096, hard), hard))
     with Lab() as lab:
         members = start_pool(lab)
         members['controller'] = lab.daemons[0]
