@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Ends in the way that its argument names. */
+#include <pthread.h>
+#include <semaphore.h>
 #include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -32,6 +34,43 @@ static void wait_for_signal(void)
     }
 }
 
+enum kind { THREAD_STUCK, THREAD_NULL, THREAD_EXIT, THREAD_LATE };
+
+static void *thread(void *argument)
+{
+    sem_t never;
+    sem_init(&never, 0, 0);
+    switch ((enum kind)(uintptr_t)argument) {
+    case THREAD_STUCK:
+        sem_wait(&never);
+        break;
+    case THREAD_NULL:
+        *(volatile int *)((uintptr_t)argument - THREAD_NULL) = 1;
+        break;
+    case THREAD_EXIT:
+        exit(6);
+    default:
+        usleep(50000);
+        printf("last\n");
+        break;
+    }
+    return NULL;
+}
+
+/* Two threads of the kind; then the first thread waits for them, or ends. */
+static int threads(enum kind kind, int end)
+{
+    pthread_t made[2];
+    for (int i = 0; i < 2; i++) {
+        pthread_create(&made[i], NULL, thread, (void *)(uintptr_t)kind);
+    }
+    if (end) {
+        pthread_exit(NULL);
+    }
+    pthread_join(made[0], NULL);
+    return pthread_join(made[1], NULL);
+}
+
 int main(int argc, char **argv)
 {
     const char *how = argc > 1 ? argv[1] : "";
@@ -59,6 +98,16 @@ int main(int argc, char **argv)
         int fds[2];
         char c;
         return pipe(fds) != 0 || read(fds[0], &c, 1) != 0;
+    } else if (strcmp(how, "deadlock-threads") == 0) {
+        return threads(THREAD_STUCK, 0);
+    } else if (strcmp(how, "deadlock-left") == 0) {
+        return threads(THREAD_STUCK, 1);
+    } else if (strcmp(how, "first-thread-ends") == 0) {
+        return threads(THREAD_LATE, 1);
+    } else if (strcmp(how, "exit-in-thread") == 0) {
+        return threads(THREAD_EXIT, 0);
+    } else if (strcmp(how, "null-in-thread") == 0) {
+        return threads(THREAD_NULL, 0);
     } else if (strcmp(how, "unknown") == 0) {
         return syscall(SYS_io_uring_setup, 1, 0) == -1 && syscall(SYS_io_uring_setup, 1, 0) == -1;
     } else if (strcmp(how, "touch") == 0) {

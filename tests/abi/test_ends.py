@@ -60,7 +60,16 @@ CASES = [
     ("kernel memory", ["/bin/ends", "kernel"], "signaled", 11, "SIGSEGV at 0xffffc00000000000", b"",
      {}),
     ("past the end of a file", ["/bin/ends", "past-end"], "signaled", 7, "SIGBUS", b"", {}),
-    ("deadlock", ["/bin/ends", "deadlock"], "signaled", 9, "deadlock", b"", {}),
+    ("deadlock", ["/bin/ends", "deadlock"], "signaled", 9, "the only thread waits", b"", {}),
+    ("deadlock of threads", ["/bin/ends", "deadlock-threads"], "signaled", 9,
+     "all 3 threads wait", b"", {}),
+    ("deadlock of those that are left", ["/bin/ends", "deadlock-left"], "signaled", 9, "deadlock",
+     b"", {}),
+    ("first thread ends first", ["/bin/ends", "first-thread-ends"], "exited", 0, "",
+     b"last\nlast\n", {}),
+    ("exit in a thread", ["/bin/ends", "exit-in-thread"], "exited", 6, "", b"", {}),
+    ("null pointer in a thread", ["/bin/ends", "null-in-thread"], "signaled", 11, "SIGSEGV at 0x0",
+     b"", {}),
     ("signal from outside", ["/bin/ends", "wait"], "signaled", 15, "SIGTERM", b"waiting",
      {"signal": 15}),
     ("signal with a handler", ["/bin/ends", "wait-handler"], "signaled", 15,
@@ -116,8 +125,10 @@ def main():
     failed = 0
     print(f"1..{len(CASES)}")
     with tempfile.TemporaryDirectory(prefix="dilos-ends-") as folder:
+        libgcc = image.find_library("libgcc_s.so.1")  # pthread_exit() loads it
         root = image.make(f"{folder}/root.img", [], [(ends, "/bin/ends"), (large, "/bin/large")],
-                          bare=make_files(folder, ends))
+                          bare=make_files(folder, ends)
+                          + [(libgcc, "/lib/x86_64-linux-gnu/libgcc_s.so.1")])
         for number, (name, *case) in enumerate(CASES, 1):
             bad = complaints(root, *case)
             for line in "\n".join(bad).splitlines():

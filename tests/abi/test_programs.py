@@ -71,6 +71,29 @@ e = select.epoll(); e.register(r, select.EPOLLIN); os.write(w, b'1')
 print([ev for _, ev in e.poll(1)])
 print(os.path.realpath('/proc/self/exe').startswith('/usr/bin/python3'), os.cpu_count() >= 1)
 """
+PYTHON_THREADS = """
+import threading, queue, concurrent.futures, time, os, zlib
+q, out, lock = queue.Queue(3), [], threading.Lock()
+def work():
+    while (n := q.get()) is not None:
+        with lock: out.append(zlib.crc32(str(n).encode() * 1000))
+threads = [threading.Thread(target=work) for _ in range(4)]
+for t in threads: t.start()
+for n in range(500): q.put(n)
+for t in threads: q.put(None)
+for t in threads: t.join()
+print(len(out), sum(out), threading.active_count())
+with concurrent.futures.ThreadPoolExecutor(4) as pool:
+    print(sum(pool.map(lambda n: zlib.crc32(bytes([n % 256]) * 100000), range(60))))
+e, r, w = threading.Event(), *os.pipe()
+threading.Timer(0.02, e.set).start(); print(e.wait(10), e.is_set())
+threading.Timer(0.02, lambda: os.write(w, b'late')).start(); print(os.read(r, 10))
+c = threading.Condition()
+with c: print(c.wait(0.02))
+local = threading.local(); local.x = 1
+threading.Thread(target=lambda: print(hasattr(local, 'x'))).start()
+time.sleep(0.02); print(threading.get_native_id() == os.getpid())
+"""
 SQL = """
 pragma journal_mode=%s;
 create table t(a integer primary key, b text, c real);
@@ -117,6 +140,12 @@ def cases(hellos):
              stdin=TEXT),
         Case("zstd", ["/usr/bin/zstd", "--single-thread", "--no-asyncio", "-6", "-c", "-q"],
              stdin=TEXT),
+        Case("zstd, two threads", ["/usr/bin/zstd", "-T2", "-B256K", "-6", "-c", "-q"],
+             stdin=TEXT * 8),
+        Case("sort, four threads", ["/usr/bin/sort", "-k3,3n", "-k1,1nr", "--parallel=4"],
+             stdin=TEXT * 4),
+        Case("python3, threads", ["/usr/bin/python3", "-c", PYTHON_THREADS],
+             files=[(PYTHON_STDLIB, PYTHON_STDLIB)]),
         Case("cat", ["/usr/bin/cat", "-n", "-", "/etc/passwd", "/not/there"], stdin=b"one\ntwo\n",
              status=1),
         Case("ls", ["/usr/bin/ls", "-a", "/usr/bin/ls", "/not/there"], status=2),

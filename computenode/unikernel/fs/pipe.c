@@ -4,25 +4,44 @@
 #include <errno.h>
 
 #include "computenode/unikernel/kernel/kernel.h"
+#include "computenode/unikernel/kernel/wait.h"
 #include "lib/base/check.h"
+
+#define PIPE_ATOMIC_BYTES 4096u /* PIPE_BUF */
 
 struct pipe {
     uint32_t reader_count; /* 1 until the reading end is closed */
     uint32_t writer_count;
     uint32_t start; /* of the bytes in the ring */
     uint32_t length;
+    struct wait_queue changed; /* bytes or an end came or went */
     uint8_t ring[PIPE_BYTES];
 };
+
+static void tell(struct wait_queue *q)
+{
+    wait_wake(q);
+    wait_changed();
+}
+
+/* Waits for another thread to change something, if the file is one that waits. */
+static int wait_other(const struct file *f, struct wait_queue *q)
+{
+    return (f->flags & LX_O_NONBLOCK) != 0 ? -EAGAIN : wait_on(q, THREAD_NEVER, THREAD_WAIT_THREAD);
+}
 
 static int64_t pipe_read(struct file *f, struct iobuf *b, uint64_t *offset)
 {
     struct pipe *p = f->data;
     int64_t done = 0;
-    if (p->length == 0 && b->left > 0) {
-        if (p->writer_count == 0) {
+    while (p->length == 0 && b->left > 0) {
+        int rc = p->writer_count == 0 ? 0 : wait_other(f, &p->changed);
+        if (p->writer_count == 0 && p->length == 0) {
             return 0;
         }
-        return (f->flags & LX_O_NONBLOCK) != 0 ? -EAGAIN : -EDEADLK;
+        if (rc != 0) {
+            return rc;
+        }
     }
     while (b->left > 0 && p->length > 0) {
         uint32_t part = (uint32_t)MIN(b->left, MIN(p->length, PIPE_BYTES - p->start));
@@ -33,35 +52,45 @@ static int64_t pipe_read(struct file *f, struct iobuf *b, uint64_t *offset)
         p->length -= part;
         done += part;
     }
+    tell(&p->changed);
     return done;
 }
 
-static int64_t pipe_write(struct file *f, struct iobuf *b, uint64_t *offset)
+/* As many bytes as there is room for. */
+static int put_some(struct pipe *p, struct iobuf *b, int64_t *done)
 {
-    struct pipe *p = f->data;
-    int64_t done = 0;
-    if (p->reader_count == 0) {
-        return -EPIPE;
-    }
-    /* Writes of up to PIPE_BUF bytes are whole or not at all: pipe(7). */
-    bool fits = b->left <= PIPE_BYTES - p->length;
-    if (p->length == PIPE_BYTES || (b->left <= 4096 && !fits)) {
-        return (f->flags & LX_O_NONBLOCK) != 0 ? -EAGAIN : -EDEADLK;
-    }
-    if (!fits && (f->flags & LX_O_NONBLOCK) == 0) {
-        return -EDEADLK;
-    }
     while (b->left > 0 && p->length < PIPE_BYTES) {
         uint32_t end = (p->start + p->length) % PIPE_BYTES;
         uint32_t room = MIN(PIPE_BYTES - p->length, PIPE_BYTES - end);
         uint32_t part = (uint32_t)MIN(b->left, room);
         if (iobuf_get(b, p->ring + end, part) != 0) {
-            return done > 0 ? done : -EFAULT;
+            return -EFAULT;
         }
         p->length += part;
-        done += part;
+        *done += part;
     }
-    return done;
+    tell(&p->changed);
+    return 0;
+}
+
+/* Writes of up to PIPE_BUF bytes are whole or not at all: pipe(7). */
+static int64_t pipe_write(struct file *f, struct iobuf *b, uint64_t *offset)
+{
+    struct pipe *p = f->data;
+    int64_t done = 0;
+    uint64_t room_min = b->left <= PIPE_ATOMIC_BYTES ? b->left : 1;
+    int rc = 0;
+    while (rc == 0 && b->left > 0) {
+        if (p->reader_count == 0) {
+            rc = -EPIPE;
+        } else if (PIPE_BYTES - p->length >= room_min) {
+            rc = put_some(p, b, &done);
+            room_min = 1;
+        } else {
+            rc = wait_other(f, &p->changed);
+        }
+    }
+    return done > 0 ? done : rc;
 }
 
 static unsigned pipe_poll_read(struct file *f)
@@ -95,6 +124,7 @@ static void pipe_close_read(struct file *f)
 {
     struct pipe *p = f->data;
     p->reader_count = 0;
+    tell(&p->changed);
     pipe_put(p);
 }
 
@@ -102,6 +132,7 @@ static void pipe_close_write(struct file *f)
 {
     struct pipe *p = f->data;
     p->writer_count = 0;
+    tell(&p->changed);
     pipe_put(p);
 }
 
@@ -135,6 +166,7 @@ int pipe_open(uint32_t flags, struct file **ret_reader, struct file **ret_writer
     if (p == NULL) {
         return -ENOMEM;
     }
+    wait_init(&p->changed);
     int rc = anonymous_file("pipe", 4, &pipe_read_ops, flags | LX_O_RDONLY, p, &reader);
     if (rc != 0) {
         kfree(p);
@@ -157,6 +189,7 @@ int pipe_open(uint32_t flags, struct file **ret_reader, struct file **ret_writer
 struct event {
     uint64_t count;
     bool semaphore;
+    struct wait_queue changed;
 };
 
 static int64_t event_read(struct file *f, struct iobuf *b, uint64_t *offset)
@@ -165,14 +198,18 @@ static int64_t event_read(struct file *f, struct iobuf *b, uint64_t *offset)
     if (b->left < sizeof(uint64_t)) {
         return -EINVAL;
     }
-    if (e->count == 0) {
-        return (f->flags & LX_O_NONBLOCK) != 0 ? -EAGAIN : -EDEADLK;
+    while (e->count == 0) {
+        int rc = wait_other(f, &e->changed);
+        if (rc != 0) {
+            return rc;
+        }
     }
     uint64_t value = e->semaphore ? 1 : e->count;
     if (iobuf_put(b, &value, sizeof(value)) != 0) {
         return -EFAULT;
     }
     e->count -= value;
+    tell(&e->changed);
     return sizeof(value);
 }
 
@@ -189,10 +226,14 @@ static int64_t event_write(struct file *f, struct iobuf *b, uint64_t *offset)
     if (value == UINT64_MAX) {
         return -EINVAL;
     }
-    if (value > UINT64_MAX - 1 - e->count) {
-        return (f->flags & LX_O_NONBLOCK) != 0 ? -EAGAIN : -EDEADLK;
+    while (value > UINT64_MAX - 1 - e->count) {
+        int rc = wait_other(f, &e->changed);
+        if (rc != 0) {
+            return rc;
+        }
     }
     e->count += value;
+    tell(&e->changed);
     return sizeof(value);
 }
 
@@ -218,6 +259,7 @@ int eventfd_open(uint64_t initial, bool semaphore, uint32_t flags, struct file *
         return -ENOMEM;
     }
     *e = (struct event){.count = initial, .semaphore = semaphore};
+    wait_init(&e->changed);
     int rc = anonymous_file("[eventfd]", 9, &event_ops, flags | LX_O_RDWR, e, ret);
     if (rc != 0) {
         kfree(e);

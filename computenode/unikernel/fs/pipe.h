@@ -8,8 +8,8 @@
 #define PIPE_BYTES 65536u
 
 /*
- * flags: LX_O_NONBLOCK or 0. With one thread a read of an empty pipe whose writing end is open
- * would wait for ever: it gives -EDEADLK, and the caller stops the program with that reason.
+ * flags: LX_O_NONBLOCK or 0. Reads and writes wait for other threads; if all threads wait for each
+ * other they give -EDEADLK, and the caller stops the program with that reason.
  * Errors: -ENOMEM, -ENFILE.
  */
 int pipe_open(uint32_t flags, struct file **ret_reader, struct file **ret_writer) MUST_CHECK;

@@ -41,10 +41,10 @@ static int64_t stdio_read(struct file *f, struct iobuf *b, uint64_t *offset)
         if ((f->flags & LX_O_NONBLOCK) != 0) {
             return -EAGAIN;
         }
-        if (control_signal_pending()) {
-            return -EINTR;
+        int rc = control_input_wait();
+        if (rc != 0) {
+            return rc;
         }
-        control_input_wait();
     }
     uint64_t part = MIN(b->left, input.end - input.start);
     int rc = iobuf_put(b, input.bytes + input.start, part);

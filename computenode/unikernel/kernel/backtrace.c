@@ -3,6 +3,7 @@
 
 #include <stdbool.h>
 
+#include "computenode/unikernel/arch/x86_64/layout.h"
 #include "computenode/unikernel/kernel/kernel.h"
 #include "computenode/unikernel/kernel/symbols.h"
 
@@ -25,11 +26,20 @@ static bool is_text(uint64_t address)
            address < (uint64_t)(uintptr_t)image_text_end;
 }
 
-/* All kernel stacks lie in the image's data; a frame is a saved rbp and a return address. */
+static bool is_in(uint64_t address, uint64_t start, uint64_t end)
+{
+    return address >= start && address <= end - 16;
+}
+
+/*
+ * A frame is a saved rbp and a return address, on a stack of the image or on a thread's. That one
+ * starts at a frame that exists and only goes up, so it does not meet the guard.
+ */
 static bool is_frame(uint64_t rbp)
 {
-    return IS_ALIGNED(rbp, 8) && rbp >= (uint64_t)(uintptr_t)image_rodata_end &&
-           rbp <= (uint64_t)(uintptr_t)image_end - 16;
+    return IS_ALIGNED(rbp, 8) &&
+           (is_in(rbp, (uint64_t)(uintptr_t)image_rodata_end, (uint64_t)(uintptr_t)image_end) ||
+            is_in(rbp, THREADS_BASE, THREADS_END));
 }
 
 static size_t format_line(char *to, size_t capacity, uint64_t address)

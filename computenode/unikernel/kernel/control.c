@@ -2,15 +2,20 @@
 #include "computenode/unikernel/kernel/control.h"
 
 #include <errno.h>
+#include <stdatomic.h>
 #include <string.h>
 
 #include "computenode/unikernel/arch/x86_64/cpu.h"
+#include "computenode/unikernel/arch/x86_64/lapic.h"
 #include "computenode/unikernel/arch/x86_64/power.h"
 #include "computenode/unikernel/arch/x86_64/serial.h"
 #include "computenode/unikernel/drivers/virtio_console.h"
 #include "computenode/unikernel/far/pager.h"
 #include "computenode/unikernel/kernel/kernel.h"
+#include "computenode/unikernel/kernel/thread.h"
+#include "computenode/unikernel/kernel/wait.h"
 #include "lib/base/bytes.h"
+#include "lib/base/check.h"
 
 #define RECORD_BYTES_MAX  (CTL_HEADER_BYTES + CTL_BODY_BYTES_MAX)
 #define INPUT_BYTES_MAX   CTL_BODY_BYTES_MAX /* so that any one record fits an empty buffer */
@@ -19,6 +24,7 @@
 #define LAST_WAIT_NS      UINT64_C(3000000000)
 #define SIGNAL_NUMBER_MAX 64u
 #define REASON_BYTES_MAX  8192u
+#define STOP_WAIT_NS      UINT64_C(1000000000)
 #define TUNED_BYTES_MAX   (CTL_TUNE_BYTES_MAX + 8)
 
 enum channel_state {
@@ -36,6 +42,9 @@ static struct {
     uint32_t input_length;
     bool input_end;
     uint64_t signals; /* bit number - 1 */
+    bool full;        /* a record waits until the program has read more of its input */
+    struct wait_queue readers;
+    struct thread *thread; /* that takes in what comes */
     bool pager_started;
     bool exiting;
 } control;
@@ -58,6 +67,7 @@ static void send(enum ctl_type type, const void *head, uint32_t head_length, con
 int control_open(phys_addr_t stats)
 {
     uint8_t body[16];
+    wait_init(&control.readers);
     control.record = kmalloc(RECORD_BYTES_MAX);
     control.input = kmalloc(INPUT_BYTES_MAX);
     if (control.record == NULL || control.input == NULL) {
@@ -119,6 +129,8 @@ static void channel_broken(const char *why)
 {
     control.state = CHANNEL_CLOSED;
     control.input_end = true;
+    wait_wake(&control.readers);
+    wait_changed();
     klog(CTL_LEVEL_ERROR, "control channel closed: %s", why);
 }
 
@@ -144,6 +156,8 @@ static bool take_input(const uint8_t *body, uint32_t length)
     control.input_offset = 0;
     control.input_length = left + length;
     control.input_end = control.input_end || length == 0;
+    wait_wake(&control.readers);
+    wait_changed();
     return true;
 }
 
@@ -222,6 +236,7 @@ static bool read_up_to(uint32_t length)
  */
 static void pump(void)
 {
+    control.full = false;
     while (control.state == CHANNEL_OPEN) {
         struct ctl_header header;
         if (control.record_length < CTL_HEADER_BYTES && !read_up_to(CTL_HEADER_BYTES)) {
@@ -231,7 +246,11 @@ static void pump(void)
             channel_broken("malformed record");
             return;
         }
-        if (!read_up_to(CTL_HEADER_BYTES + header.length) || !take_record(&header)) {
+        if (!read_up_to(CTL_HEADER_BYTES + header.length)) {
+            return;
+        }
+        if (!take_record(&header)) {
+            control.full = true;
             return;
         }
         control.record_length = 0;
@@ -262,31 +281,55 @@ int64_t control_input(void *to, size_t capacity)
     return length;
 }
 
-void control_input_wait(void)
+int control_input_wait(void)
 {
-    while (control.state != CHANNEL_NONE && control.input_length == control.input_offset &&
-           !control.input_end && !control_signal_pending()) {
-        if (!pager_idle()) {
-            console_halt();
-        }
-        pump_if_readable();
-    }
-}
-
-bool control_signal_pending(void)
-{
-    pump_if_readable();
-    return control.signals != 0;
-}
-
-int control_signal_take(void)
-{
-    if (!control_signal_pending()) {
+    if (control.state == CHANNEL_NONE || control.input_length != control.input_offset ||
+        control.input_end) {
         return 0;
     }
-    int number = __builtin_ctzll(control.signals) + 1;
-    control.signals &= control.signals - 1;
-    return number;
+    return wait_on(&control.readers, THREAD_NEVER, THREAD_WAIT_OUTSIDE);
+}
+
+static void deliver_signals(void)
+{
+    while (control.signals != 0) {
+        int number = __builtin_ctzll(control.signals) + 1;
+        control.signals &= control.signals - 1;
+        linux_signal(number);
+    }
+}
+
+/* Takes in what comes, whatever the program does meanwhile. */
+static void control_loop(void *argument)
+{
+    kernel_lock();
+    for (;;) {
+        pump_if_readable();
+        deliver_signals();
+        int r = thread_wait(THREAD_NEVER, THREAD_WAIT_OUTSIDE);
+        CHECK(r == 0); /* nobody interrupts it */
+    }
+}
+
+int control_start(void)
+{
+    if (control.state == CHANNEL_NONE) {
+        return 0;
+    }
+    int r = thread_create(control_loop, NULL, NULL, &control.thread);
+    if (r == 0) {
+        thread_start(control.thread);
+    }
+    return r;
+}
+
+/* Two loads, without the lock: at worst the thread looks in vain, or a tick later. */
+void control_interrupt(void)
+{
+    if (control.thread != NULL && control.state == CHANNEL_OPEN && !control.full &&
+        console_readable()) {
+        thread_wake_urgent(control.thread);
+    }
 }
 
 static const char *kind_name(enum ctl_exit_kind kind)
@@ -318,16 +361,36 @@ static void report(enum ctl_exit_kind kind, int code, const char *reason)
     }
 }
 
+/*
+ * The others stop first: nobody writes any more when the pager completes what is under way. Who
+ * comes second waits for the end; who comes a second time has a bug, and goes at once.
+ */
+static void stop_others(enum ctl_exit_kind kind)
+{
+    static _Atomic uint32_t leaver; /* processor + 1 */
+    uint32_t nobody = 0;
+    if (!atomic_compare_exchange_strong(&leaver, &nobody, cpu_index() + 1)) {
+        if (nobody == cpu_index() + 1) {
+            power_off((uint8_t)kind);
+        }
+        thread_stop_here();
+    }
+    if (kind == CTL_PANIC) {
+        lapic_stop_others();
+    } else if (!thread_stop_others(STOP_WAIT_NS)) {
+        lapic_stop_others();
+        control.pager_started = false;
+        klog(CTL_LEVEL_ERROR, "a processor did not stop in time: pages on their way are lost");
+    }
+}
+
 void machine_exit(enum ctl_exit_kind kind, int code, const char *reason)
 {
-    if (control.exiting) {
-        power_off((uint8_t)kind);
-    }
+    stop_others(kind);
+    control.exiting = true;
     if (control.pager_started && kind != CTL_PANIC) {
-        control.pager_started = false;
         pager_quiesce();
     }
-    control.exiting = true;
     report(kind, code, reason != NULL ? reason : "");
     power_off((uint8_t)kind);
 }

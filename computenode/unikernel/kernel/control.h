@@ -14,6 +14,9 @@ int control_open(phys_addr_t stats) MUST_CHECK;
 /* One line of log, without its newline. */
 void control_log(int level, const char *text, size_t length);
 
+/* After an interrupt of a device, in its handler. */
+void control_interrupt(void);
+
 /* From now on machine_exit() quiesces the pager first. */
 void control_pager_started(void);
 

@@ -24,7 +24,7 @@ struct user_regs {
     uint64_t rip, cs, rflags, rsp, ss;
 };
 
-/* ---- kernel heap: kernel/heap.c. Not in fault context. ---- */
+/* ---- kernel heap: kernel/heap.c. Under the kernel lock. ---- */
 void *kmalloc(size_t bytes); /* NULL when there is no memory; 16-byte aligned; any size */
 void *kzalloc(size_t bytes);
 void *krealloc(void *p, size_t bytes);
@@ -45,9 +45,16 @@ int copy_pageable(uint64_t to, uint64_t from, size_t bytes) MUST_CHECK;
 /* Copies between the kernel window and kernel memory (not pageable). Fault context is fine. */
 int copy_to_window(uint64_t to, const void *from, size_t bytes) MUST_CHECK;
 int copy_from_window(void *to, uint64_t from, size_t bytes) MUST_CHECK;
-/* The reason of the last -EFAULT on this CPU that was not the program's fault: 0, or -EIO, -ENOMEM,
- * -ENOSPC. A syscall that fails so does not return: the program is stopped with that reason. */
+/* The reason of the last -EFAULT of this thread that was not the program's fault: 0, or -EIO,
+ * -ENOMEM, -ENOSPC. A syscall that fails so does not return: the program is stopped with that
+ * reason. */
 int uaccess_failure(void);
+/*
+ * Replaces the word at `at` (4-byte aligned) by `next` if it is `expected`, atomically also for
+ * other processors; *ret_found: what it was. Errors: -EFAULT.
+ */
+int user_compare_exchange(uint64_t at, uint32_t expected, uint32_t next,
+                          uint32_t *ret_found) MUST_CHECK;
 
 /* ---- time ---- */
 /* What clock_ns() computes with, for the vDSO: ns = (tsc - tsc_start) * ns_multiplier >> 32, the
@@ -60,8 +67,6 @@ struct clock_parameters {
 const struct clock_parameters *clock_parameters(void);
 uint64_t clock_realtime_ns(void); /* since 1970 UTC */
 uint64_t clock_tsc_hz(void);
-/* Halts (doing pager work first) until `deadline_ns` of clock_ns() or a pending signal. */
-void clock_sleep_until(uint64_t deadline_ns);
 
 /* ---- machine ---- */
 const struct bootspec *boot_spec(void);
@@ -71,7 +76,7 @@ void user_fs_base_set(uint64_t base); /* FS.base of the running thread */
 uint64_t user_fs_base(void);
 void user_gs_base_set(uint64_t base); /* both bases: below MM_USER_END, checked by the caller */
 uint64_t user_gs_base(void);
-/* Drops to ring 3; does not return. Starts with a clean FPU state. */
+/* Drops to ring 3 and gives the kernel lock back; does not return. */
 NORETURN void user_enter(const struct user_regs *regs);
 struct gueststats *machine_stats(void);
 
@@ -79,12 +84,11 @@ struct gueststats *machine_stats(void);
 void control_output(int descriptor, const void *bytes, size_t length); /* all of it; may wait */
 /* Takes up to `capacity` bytes of stdin; -EAGAIN nothing there yet, 0 end of file. */
 int64_t control_input(void *to, size_t capacity);
-/* Waits until control_input() has something to say or a signal is pending. */
-void control_input_wait(void);
+/* Waits until control_input() may have something to say. Errors: -EINTR. */
+int control_input_wait(void) MUST_CHECK;
+/* From now on signals from outside go to linux_signal(). Errors: -EAGAIN no memory. */
+int control_start(void) MUST_CHECK;
 void control_unknown_syscall(uint32_t number, const char *name);
-/* A signal that the agent sent to the program and nobody took yet; 0: none. Takes it. */
-int control_signal_take(void);
-bool control_signal_pending(void);
 /* Ends the machine: quiesces the pager, reports, powers off. */
 NORETURN void machine_exit(enum ctl_exit_kind kind, int code, const char *reason);
 
@@ -93,8 +97,8 @@ bool rootdev_present(void);
 uint64_t rootdev_bytes(void);
 int rootdev_read(uint64_t offset, void *to, size_t bytes) MUST_CHECK;
 
-/* ---- doors up into linux/ ---- */
-/* Loads the program of the boot specification and enters it. Boot context, interrupts on. */
+/* ---- doors up into linux/: all called under the kernel lock ---- */
+/* Loads the program of the boot specification and enters it. In a thread of its own. */
 NORETURN void linux_start(void);
 /* A syscall: number in orig_rax, arguments in rdi rsi rdx r10 r8 r9, result to rax. */
 void linux_syscall(struct user_regs *regs);
@@ -104,7 +108,9 @@ void linux_syscall(struct user_regs *regs);
  */
 void linux_exception(struct user_regs *regs, unsigned vector, uint64_t error_code, uint64_t address,
                      int failure);
-/* Before any return to ring 3 with a signal pending. */
-void linux_signal(struct user_regs *regs);
+/* On the way to ring 3 of a thread whose attention was wanted (thread.h). */
+void linux_attention(struct user_regs *regs);
+/* A signal came from outside, for the program. In a thread of the kernel's own. */
+void linux_signal(int signal);
 
 #endif

@@ -6,6 +6,7 @@
 #include "computenode/unikernel/arch/x86_64/clock.h"
 #include "computenode/unikernel/arch/x86_64/cpu.h"
 #include "computenode/unikernel/arch/x86_64/irq.h"
+#include "computenode/unikernel/arch/x86_64/lapic.h"
 #include "computenode/unikernel/arch/x86_64/paging.h"
 #include "computenode/unikernel/arch/x86_64/power.h"
 #include "computenode/unikernel/arch/x86_64/pvh.h"
@@ -20,6 +21,7 @@
 #include "computenode/unikernel/kernel/random.h"
 #include "computenode/unikernel/kernel/rootdev.h"
 #include "computenode/unikernel/kernel/selftest.h"
+#include "computenode/unikernel/kernel/thread.h"
 #include "lib/base/check.h"
 
 #define LOCAL_FRAMES_MIN 1024u /* below that not even the tables and rings fit */
@@ -30,6 +32,8 @@ static struct devices devices;
 static struct gueststats stats __attribute__((aligned(4096)));
 
 _Static_assert(sizeof(struct gueststats) <= PAGE_BYTES, "the agent reads one page");
+
+extern uint8_t ist_stacks[];
 
 NORETURN void boot_main(uint32_t start_info_physical);
 
@@ -130,6 +134,26 @@ static void pager_start(void)
     control_pager_started();
 }
 
+/* All that happens once threads run. */
+static void first_thread(void *argument)
+{
+    kernel_lock();
+    pager_start();
+    selftest(machine.cmdline);
+    linux_start();
+}
+
+NORETURN static void threads_start(void)
+{
+    struct thread *first;
+    if (thread_create(first_thread, NULL, NULL, &first) != 0) {
+        machine_exit(CTL_REFUSED, 1, "no local memory for a thread: raise --local-memory");
+    }
+    thread_start(first);
+    kernel_unlock();
+    thread_idle();
+}
+
 NORETURN static void probe(void)
 {
     static const char ok[] = "dilos: probe ok\n";
@@ -140,14 +164,18 @@ NORETURN static void probe(void)
 static void machine_start(uint32_t start_info_physical)
 {
     serial_init();
-    cpu_init(0);
+    cpu_init(0, thread_boot(), ist_stacks);
+    cpu_count_set(1);
+    kernel_lock();
     int r = pvh_read(start_info_physical, &machine);
     if (r != 0) {
         panic("the VMM's start info (PVH) makes no sense: error %d", -r);
     }
     paging_init(&machine);
     clock_init();
+    lapic_init();
     irq_init();
+    lapic_timer(clock_ns());
     stats.magic = GUESTSTATS_MAGIC;
     stats.version = GUESTSTATS_VERSION;
     stats.bytes = sizeof(stats);
@@ -173,7 +201,5 @@ void boot_main(uint32_t start_info_physical)
         }
         bench_device(devices.far->queues[0], spec.far_bytes);
     }
-    pager_start();
-    selftest(machine.cmdline);
-    linux_start();
+    threads_start();
 }

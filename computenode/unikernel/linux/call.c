@@ -4,10 +4,10 @@
 
 #include <errno.h>
 
+#include "computenode/unikernel/kernel/wait.h"
 #include "computenode/unikernel/linux/vdso.h"
 
-#define NS_PER_S      1000000000ull
-#define WAIT_SLICE_NS 1000000ull
+#define NS_PER_S 1000000000ull
 
 int64_t sys_zero(const struct call *c)
 {
@@ -95,30 +95,25 @@ int call_timespec(uint64_t user, uint64_t *ret_ns)
 int call_wait_ready(uint64_t deadline_ns, bool input_wanted)
 {
     uint64_t now = program_monotonic_ns();
-    if (control_signal_pending()) {
-        return -EINTR;
-    }
+    uint64_t until_ns = THREAD_NEVER;
     if (now >= deadline_ns) {
         return 0;
     }
-    if (input_wanted && deadline_ns == UINT64_MAX) {
-        control_input_wait();
-        return 0;
+    if (deadline_ns != UINT64_MAX) {
+        until_ns = clock_ns() + (deadline_ns - now);
     }
-    if (!input_wanted && deadline_ns == UINT64_MAX) {
-        return -EDEADLK;
-    }
-    uint64_t wait = deadline_ns - now;
-    clock_sleep_until(clock_ns() + (input_wanted ? MIN(wait, WAIT_SLICE_NS) : wait));
-    return 0;
+    int rc = wait_for_change(until_ns, input_wanted ? THREAD_WAIT_OUTSIDE : THREAD_WAIT_THREAD);
+    return rc == -ETIMEDOUT ? 0 : rc;
 }
 
 NORETURN void call_deadlock(const char *what)
 {
-    char reason[160];
-    (void)ksnprintf(reason, sizeof(reason),
-                    "deadlock: the only thread waits in %s for something that nothing can bring; "
-                    "programs with several threads or processes need a later version",
-                    what);
+    char who[48] = "the only thread waits";
+    char reason[192];
+    uint32_t count = thread_program_count();
+    if (count > 1) {
+        (void)ksnprintf(who, sizeof(who), "all %u threads wait", count);
+    }
+    (void)ksnprintf(reason, sizeof(reason), "deadlock: %s for ever: %s", who, what);
     process_kill(LX_SIGKILL, reason);
 }

@@ -13,7 +13,7 @@
 
 struct call {
     struct process *p;
-    struct thread *t;
+    struct task *t;
     struct user_regs *regs;
     uint32_t number;
     uint64_t arg[6];
@@ -141,7 +141,7 @@ typedef int64_t (*call_fn)(const struct call *c);
 
 #define CALL_TABLE_PROCESS(X)                                                                      \
     X(exit, sys_exit)                                                                              \
-    X(exit_group, sys_exit)                                                                        \
+    X(exit_group, sys_exit_group)                                                                  \
     X(fork, sys_fork)                                                                              \
     X(vfork, sys_fork)                                                                             \
     X(clone, sys_clone)                                                                            \
@@ -153,6 +153,7 @@ typedef int64_t (*call_fn)(const struct call *c);
     X(arch_prctl, sys_arch_prctl)                                                                  \
     X(set_tid_address, sys_set_tid_address)                                                        \
     X(set_robust_list, sys_set_robust_list)                                                        \
+    X(get_robust_list, sys_get_robust_list)                                                        \
     X(rseq, sys_rseq)                                                                              \
     X(futex, sys_futex)                                                                            \
     X(getpid, sys_getpid)                                                                          \
@@ -191,15 +192,15 @@ typedef int64_t (*call_fn)(const struct call *c);
     X(personality, sys_zero)                                                                       \
     X(getcpu, sys_getcpu)                                                                          \
     X(getrandom, sys_getrandom)                                                                    \
-    X(sched_yield, sys_zero)                                                                       \
+    X(sched_yield, sys_sched_yield)                                                                \
     X(sched_getaffinity, sys_sched_getaffinity)                                                    \
     X(sched_setaffinity, sys_sched_setaffinity)                                                    \
     X(sched_getparam, sys_sched_getparam)                                                          \
     X(sched_setparam, sys_zero)                                                                    \
     X(sched_getscheduler, sys_zero)                                                                \
     X(sched_setscheduler, sys_zero)                                                                \
-    X(sched_get_priority_max, sys_zero)                                                            \
-    X(sched_get_priority_min, sys_zero)                                                            \
+    X(sched_get_priority_max, sys_sched_priority_max)                                              \
+    X(sched_get_priority_min, sys_sched_priority_min)                                              \
     X(membarrier, sys_membarrier)                                                                  \
     X(rt_sigaction, sys_rt_sigaction)                                                              \
     X(rt_sigprocmask, sys_rt_sigprocmask)                                                          \
@@ -236,17 +237,20 @@ int call_node_at(const struct call *c, int fd, uint64_t user_path, unsigned walk
 
 /* Nanoseconds of a struct timespec of the program. Errors: -EFAULT, -EINVAL. */
 int call_timespec(uint64_t user, uint64_t *ret_ns) MUST_CHECK;
+/* Time that the program's threads have run, also those that have ended. */
+uint64_t call_process_run_ns(void);
 
 /*
  * Waits until one of the files may be ready, the deadline (program_monotonic_ns; UINT64_MAX:
- * none) or a signal: polls. Errors: -EINTR, -EDEADLK nothing can ever become ready.
+ * none) or a signal. input_wanted: one of them may become ready from outside. Errors: -EINTR,
+ * -EDEADLK nothing can ever become ready.
  */
 int call_wait_ready(uint64_t deadline_ns, bool input_wanted) MUST_CHECK;
 
-/* The only thread would wait for ever: ends the program, saying so. */
+/* All threads wait for each other, for ever: ends the program, saying in what. */
 NORETURN void call_deadlock(const char *what);
 
 /* Acts on a signal for the program: kills, or notes it as pending. */
-void signal_raise(struct process *p, struct thread *t, int signal, const char *reason);
+void signal_raise(struct process *p, struct task *t, int signal, const char *reason);
 
 #endif

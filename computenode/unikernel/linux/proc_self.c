@@ -4,7 +4,7 @@
 #include <string.h>
 
 #include "computenode/unikernel/kernel/kernel.h"
-#include "computenode/unikernel/linux/process.h"
+#include "computenode/unikernel/linux/call.h"
 #include "computenode/unikernel/linux/procfs.h"
 
 #define CLOCK_TICK_NS    10000000u
@@ -78,15 +78,15 @@ void proc_self_smaps(struct text *t)
 void proc_self_stat(struct text *t)
 {
     const struct process *p = process_current();
-    const struct thread *thread = thread_current();
+    const struct task *task = task_current();
     const struct gueststats *stats = machine_stats();
     struct mm_usage usage;
     mm_usage(p->mm, &usage);
-    text_add(t, "%u (%s) R %u %u %u 0 -1 4194304 %lu 0 %lu 0 ", p->pid, thread->name,
+    text_add(t, "%u (%s) R %u %u %u 0 -1 4194304 %lu 0 %lu 0 ", p->pid, task->name,
              PROCESS_PARENT_PID, p->session, p->session, (unsigned long)stats->faults_zero,
              (unsigned long)stats->faults_remote);
-    text_add(t, "%lu 0 0 0 20 0 1 0 %lu %lu %lu 18446744073709551615 ",
-             (unsigned long)((clock_ns() - p->start_ns) / CLOCK_TICK_NS),
+    text_add(t, "%lu 0 0 0 20 0 %u 0 %lu %lu %lu 18446744073709551615 ",
+             (unsigned long)(call_process_run_ns() / CLOCK_TICK_NS), p->task_count,
              (unsigned long)(p->start_ns / CLOCK_TICK_NS), (unsigned long)usage.mapped_bytes,
              (unsigned long)usage.resident_pages);
     text_add(t, "%lu %lu %lu 0 0 0 0 0 0 0 0 0 17 0 0 0 0 0 0 0 0 0 %lu %lu %lu %lu 0\n",
@@ -110,22 +110,25 @@ void proc_self_statm(struct text *t)
 void proc_self_status(struct text *t)
 {
     const struct process *p = process_current();
-    const struct thread *thread = thread_current();
+    const struct task *task = task_current();
     struct mm_usage usage;
     mm_usage(p->mm, &usage);
     text_add(t, "Name:\t%s\nUmask:\t%04o\nState:\tR (running)\nTgid:\t%u\nNgid:\t0\nPid:\t%u\n",
-             thread->name, p->umask, p->pid, p->pid);
+             task->name, p->umask, p->pid, p->pid);
     text_add(t, "PPid:\t%u\nTracerPid:\t0\nUid:\t%u\t%u\t%u\t%u\nGid:\t%u\t%u\t%u\t%u\n",
              PROCESS_PARENT_PID, p->uid, p->uid, p->uid, p->uid, p->gid, p->gid, p->gid, p->gid);
     text_add(t, "FDSize:\t%u\nGroups:\t\nVmSize:\t%8lu kB\nVmRSS:\t%8lu kB\nVmData:\t%8lu kB\n",
              p->fd_capacity, (unsigned long)(usage.mapped_bytes / KIB),
              (unsigned long)(usage.resident_pages * 4), (unsigned long)(usage.data_bytes / KIB));
-    text_add(t, "VmStk:\t%8lu kB\nVmExe:\t%8lu kB\nVmSwap:\t%8lu kB\nThreads:\t1\n",
+    text_add(t, "VmStk:\t%8lu kB\nVmExe:\t%8lu kB\nVmSwap:\t%8lu kB\nThreads:\t%u\n",
              (unsigned long)(usage.stack_bytes / KIB),
              (unsigned long)((p->code_end - p->code_start) / KIB),
-             (unsigned long)(usage.remote_pages * 4));
-    text_add(t, "SigPnd:\t%016lx\nSigBlk:\t%016lx\nCpus_allowed:\t1\nCpus_allowed_list:\t0\n",
-             (unsigned long)thread->pending, (unsigned long)thread->blocked);
+             (unsigned long)(usage.remote_pages * 4), p->task_count);
+    text_add(t, "SigPnd:\t%016lx\nShdPnd:\t%016lx\nSigBlk:\t%016lx\n", (unsigned long)task->pending,
+             (unsigned long)p->pending, (unsigned long)task->blocked);
+    text_add(t, "Cpus_allowed:\t%x\nCpus_allowed_list:\t",
+             task->thread->affinity & ((1u << cpu_count()) - 1));
+    proc_cpu_list(t);
 }
 
 /* A range of the program's own memory, as it is now. */
@@ -156,7 +159,7 @@ void proc_self_auxv(struct text *t)
 
 void proc_self_comm(struct text *t)
 {
-    text_add(t, "%s\n", thread_current()->name);
+    text_add(t, "%s\n", task_current()->name);
 }
 
 void proc_self_oom_score_adj(struct text *t)

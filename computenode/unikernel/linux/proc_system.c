@@ -2,6 +2,7 @@
 /* /proc files about the machine: proc(5). */
 #include "computenode/unikernel/fs/content.h"
 #include "computenode/unikernel/kernel/kernel.h"
+#include "computenode/unikernel/linux/call.h"
 #include "computenode/unikernel/linux/procfs.h"
 #include "computenode/unikernel/linux/system.h"
 
@@ -42,18 +43,43 @@ void proc_meminfo(struct text *t)
 
 void proc_cpuinfo(struct text *t)
 {
-    text_add(t,
-             "processor\t: 0\nvendor_id\t: DiLOS\ncpu family\t: 6\nmodel\t\t: 0\n"
-             "model name\t: DiLOS virtual CPU\ncpu MHz\t\t: %lu.000\nphysical id\t: 0\n"
-             "siblings\t: 1\ncore id\t\t: 0\ncpu cores\t: 1\n"
-             "flags\t\t: fpu tsc cx8 cmov mmx fxsr sse sse2 syscall nx lm\n\n",
-             (unsigned long)(clock_tsc_hz() / 1000000u));
+    uint32_t count = cpu_count();
+    for (uint32_t i = 0; i < count; i++) {
+        text_add(t,
+                 "processor\t: %u\nvendor_id\t: DiLOS\ncpu family\t: 6\nmodel\t\t: 0\n"
+                 "model name\t: DiLOS virtual CPU\ncpu MHz\t\t: %lu.000\nphysical id\t: 0\n"
+                 "siblings\t: %u\ncore id\t\t: %u\ncpu cores\t: %u\n"
+                 "flags\t\t: fpu tsc cx8 cmov mmx fxsr sse sse2 syscall nx lm\n\n",
+                 i, (unsigned long)(clock_tsc_hz() / 1000000u), count, i, count);
+    }
+}
+
+void proc_cpu_list(struct text *t)
+{
+    uint32_t count = cpu_count();
+    if (count == 1) {
+        text_add(t, "0\n");
+    } else {
+        text_add(t, "0-%u\n", count - 1);
+    }
+}
+
+void proc_loadavg(struct text *t)
+{
+    text_add(t, "0.00 0.00 0.00 1/%u %u\n", process_current()->task_count, PROCESS_PID);
 }
 
 void proc_stat(struct text *t)
 {
     unsigned long ticks = (unsigned long)(clock_ns() / 10000000u);
-    text_add(t, "cpu  %lu 0 0 0 0 0 0 0 0 0\ncpu0 %lu 0 0 0 0 0 0 0 0 0\nctxt 0\n", ticks, ticks);
+    unsigned long used = (unsigned long)(call_process_run_ns() / 10000000u);
+    uint32_t count = cpu_count();
+    unsigned long all = MAX(ticks * count, used);
+    text_add(t, "cpu  %lu 0 0 %lu 0 0 0 0 0 0\n", used, all - used);
+    for (uint32_t i = 0; i < count; i++) {
+        text_add(t, "cpu%u %lu 0 0 %lu 0 0 0 0 0 0\n", i, used / count, (all - used) / count);
+    }
+    text_add(t, "ctxt 0\n");
     text_add(t, "btime %lu\nprocesses 1\nprocs_running 1\nprocs_blocked 0\n",
              (unsigned long)((clock_realtime_ns() - clock_ns()) / NS_PER_S));
 }

@@ -6,6 +6,7 @@
 
 #include "computenode/unikernel/fs/stdio.h"
 #include "computenode/unikernel/kernel/kernel.h"
+#include "computenode/unikernel/linux/task.h"
 #include "lib/base/check.h"
 
 #define FD_SOFT_LIMIT 1024u
@@ -18,9 +19,9 @@ struct process *process_current(void)
     return &the_process;
 }
 
-struct thread *thread_current(void)
+struct task *task_current(void)
 {
-    return &the_process.main_thread;
+    return thread_current()->owner;
 }
 
 static void limits_init(struct process *p)
@@ -34,7 +35,7 @@ static void limits_init(struct process *p)
     p->limits[LX_RLIMIT_MEMLOCK] = (struct lx_rlimit){8 * MIB, 8 * MIB};
     p->limits[LX_RLIMIT_NICE] = (struct lx_rlimit){0, 0};
     p->limits[LX_RLIMIT_RTPRIO] = (struct lx_rlimit){0, 0};
-    p->limits[LX_RLIMIT_NPROC] = (struct lx_rlimit){1, 1};
+    p->limits[LX_RLIMIT_NPROC] = (struct lx_rlimit){TASK_COUNT_MAX, TASK_COUNT_MAX};
 }
 
 int process_init(void)
@@ -52,8 +53,10 @@ int process_init(void)
         .start_ns = clock_ns(),
         .directory = node_ref(node_root()),
     };
-    p->main_thread = (struct thread){.process = p, .tid = PROCESS_PID};
-    p->main_thread.altstack.flags = LX_SS_DISABLE;
+    list_init(&p->tasks);
+    if (task_first(p) != 0) {
+        return -ENOMEM;
+    }
     limits_init(p);
     for (int fd = 0; fd < 3; fd++) {
         struct file *f;

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The one process of the machine and its threads (one, for now). Found through the accessors below
- * and passed from there on, so that more threads can come without changing their users.
+ * The one process of the machine and its threads. All of it is under the kernel lock.
  */
 #ifndef DILOS_UNIKERNEL_LINUX_PROCESS_H
 #define DILOS_UNIKERNEL_LINUX_PROCESS_H
@@ -12,23 +11,31 @@
 #include "computenode/unikernel/far/mm.h"
 #include "computenode/unikernel/fs/file.h"
 #include "computenode/unikernel/fs/walk.h"
+#include "computenode/unikernel/kernel/kernel.h"
+#include "computenode/unikernel/kernel/thread.h"
 #include "computenode/unikernel/linux/abi.h"
 #include "lib/base/compiler.h"
 
 #define PROCESS_PID        2u /* programs take pid 1 for init */
 #define PROCESS_PARENT_PID 1u
 #define FD_COUNT_MAX       65536u
-#define THREAD_NAME_BYTES  16u
+#define TASK_COUNT_MAX     2048u
+#define TASK_NAME_BYTES    16u
 #define AUXV_WORDS_MAX     48u
 
-struct thread {
+/* A thread of the program; the kernel's part of it is in `thread` (kernel/thread.h). */
+struct task {
     struct process *process;
+    struct thread *thread;
+    struct list link; /* in process->tasks */
     uint32_t tid;
     uint64_t blocked; /* signal mask, bit n-1 for signal n */
-    uint64_t pending;
+    uint64_t pending; /* for this thread only */
     struct lx_sigaltstack altstack;
-    uint64_t clear_child_tid;
-    char name[THREAD_NAME_BYTES];
+    uint64_t clear_child_tid; /* 0: none */
+    uint64_t robust_list;     /* 0: none */
+    struct user_regs start;   /* with which it enters ring 3 first */
+    char name[TASK_NAME_BYTES];
 };
 
 struct fd_entry {
@@ -38,7 +45,12 @@ struct fd_entry {
 
 struct process {
     struct mm *mm;
-    struct thread main_thread;
+    struct list tasks; /* all that live, the first one first while it lives */
+    uint32_t task_count;
+    uint32_t tid_next;
+    uint64_t pending;      /* signals for whichever thread does not block them */
+    uint64_t ended_run_ns; /* of threads that have ended */
+    int leader_status;     /* what the first thread gave to exit(2) */
     uint32_t pid;
     uint32_t uid;
     uint32_t gid;
@@ -61,9 +73,12 @@ struct process {
 };
 
 struct process *process_current(void);
-struct thread *thread_current(void);
+struct task *task_current(void);
 
-/* Makes the process of the boot specification, with descriptors 0 to 2. Errors: -ENOMEM. */
+/*
+ * Makes the process of the boot specification, with descriptors 0 to 2; the running thread becomes
+ * its first. Errors: -ENOMEM.
+ */
 int process_init(void) MUST_CHECK;
 
 static inline struct walk_identity process_identity(const struct process *p)

@@ -41,6 +41,8 @@ extern const struct node_hooks proc_exe_hooks, proc_cwd_hooks, proc_root_hooks, 
 /* proc_system.c */
 void proc_meminfo(struct text *t);
 void proc_cpuinfo(struct text *t);
+void proc_cpu_list(struct text *t); /* "0-3" */
+void proc_loadavg(struct text *t);
 void proc_stat(struct text *t);
 void proc_uptime(struct text *t);
 void proc_mounts(struct text *t);

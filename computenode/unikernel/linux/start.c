@@ -112,7 +112,7 @@ static void enter_directory(struct process *p)
     p->directory = n;
 }
 
-static void set_name(struct thread *t, const char *path)
+static void set_name(struct task *t, const char *path)
 {
     const char *name = path;
     for (const char *c = path; *c != 0; c++) {
@@ -137,11 +137,14 @@ NORETURN void linux_start(void)
         exec_load(p, boot_spec(), program, &entry) != 0) {
         machine_exit(CTL_REFUSED, 0, program->reason);
     }
-    set_name(thread_current(), program->path);
+    set_name(task_current(), program->path);
     node_unref(program->node);
     node_unref(program->interpreter_node);
     kfree(program->arguments);
     kfree(program);
+    if (control_start() != 0) {
+        refuse("start", "no local memory for a thread; raise --local-memory");
+    }
     const struct user_regs regs = {.rip = entry.ip, .rsp = entry.sp, .rflags = 0x202};
     user_enter(&regs);
 }

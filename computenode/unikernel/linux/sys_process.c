@@ -1,40 +1,28 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What a program asks about itself, and the refusal of more processes and threads. */
+/* What a program asks about itself, and the refusal of more processes. */
 #include <errno.h>
 #include <string.h>
 
 #include "computenode/unikernel/linux/call.h"
 #include "computenode/unikernel/linux/vdso.h"
 
-#define ARCH_SET_GS          0x1001
-#define ARCH_SET_FS          0x1002
-#define ARCH_GET_FS          0x1003
-#define ARCH_GET_GS          0x1004
-#define PR_SET_PDEATHSIG     1
-#define PR_GET_DUMPABLE      3
-#define PR_SET_DUMPABLE      4
-#define PR_SET_NAME          15
-#define PR_GET_NAME          16
-#define PR_SET_TIMERSLACK    29
-#define PR_SET_NO_NEW_PRIVS  38
-#define PR_GET_NO_NEW_PRIVS  39
-#define PR_SET_THP_DISABLE   41
-#define PR_SET_VMA           0x53564d41
-#define CLONE_VM             0x100u
-#define CLONE_THREAD         0x10000u
-#define CLOCK_TICK_NS        10000000u
-#define RANDOM_PIECE_BYTES   256u
-#define FUTEX_WAIT           0
-#define FUTEX_WAKE           1
-#define FUTEX_WAIT_BITSET    9
-#define FUTEX_WAKE_BITSET    10
-#define FUTEX_CLOCK_REALTIME 256
-#define FUTEX_PRIVATE        128
-
-int64_t sys_exit(const struct call *c)
-{
-    process_exit((int)c->arg[0]);
-}
+#define ARCH_SET_GS         0x1001
+#define ARCH_SET_FS         0x1002
+#define ARCH_GET_FS         0x1003
+#define ARCH_GET_GS         0x1004
+#define PR_SET_PDEATHSIG    1
+#define PR_GET_DUMPABLE     3
+#define PR_SET_DUMPABLE     4
+#define PR_SET_NAME         15
+#define PR_GET_NAME         16
+#define PR_SET_TIMERSLACK   29
+#define PR_SET_NO_NEW_PRIVS 38
+#define PR_GET_NO_NEW_PRIVS 39
+#define PR_SET_THP_DISABLE  41
+#define PR_SET_VMA          0x53564d41
+#define RUSAGE_THREAD       1
+#define CLOCK_TICK_NS       10000000u
+#define RANDOM_PIECE_BYTES  256u
 
 /* Says once why a call is refused. */
 static int64_t refuse_once(bool *said, const char *what)
@@ -51,23 +39,6 @@ int64_t sys_fork(const struct call *c)
     static bool said;
     return refuse_once(&said, "refused=fork reason=\"a unikernel runs one process; start further "
                               "programs as instances of their own\"");
-}
-
-int64_t sys_clone(const struct call *c)
-{
-    static bool said;
-    if ((c->arg[0] & (CLONE_VM | CLONE_THREAD)) != (CLONE_VM | CLONE_THREAD)) {
-        return sys_fork(c);
-    }
-    (void)refuse_once(&said, "refused=clone reason=\"threads come with a later version; run the "
-                             "program with one thread\"");
-    return -EAGAIN; /* pthread_create(3) reports it as such */
-}
-
-/* The C library falls back to clone. */
-int64_t sys_clone3(const struct call *c)
-{
-    return -ENOSYS;
 }
 
 int64_t sys_execve(const struct call *c)
@@ -100,94 +71,9 @@ int64_t sys_arch_prctl(const struct call *c)
     }
 }
 
-int64_t sys_set_tid_address(const struct call *c)
-{
-    c->t->clear_child_tid = c->arg[0];
-    return c->t->tid;
-}
-
-/* Robust mutexes matter to other threads and processes; there are none. */
-int64_t sys_set_robust_list(const struct call *c)
-{
-    return c->arg[1] == 24 ? 0 : -EINVAL;
-}
-
-/* The C library does without; not counted as unknown. */
-int64_t sys_rseq(const struct call *c)
-{
-    return -ENOSYS;
-}
-
-/* Absolute for WAIT_BITSET, relative for WAIT; *ret_ns is what is left. */
-static int futex_timeout(const struct call *c, int operation, uint64_t *ret_ns)
-{
-    uint64_t ns;
-    int rc = call_timespec(c->arg[3], &ns);
-    if (rc != 0) {
-        return rc;
-    }
-    if (operation == FUTEX_WAIT_BITSET) {
-        uint64_t now = ((uint32_t)c->arg[1] & FUTEX_CLOCK_REALTIME) != 0 ? program_realtime_ns()
-                                                                         : program_monotonic_ns();
-        ns = ns > now ? ns - now : 0;
-    }
-    *ret_ns = ns;
-    return 0;
-}
-
-static int64_t futex_wait(const struct call *c, int operation)
-{
-    uint32_t value;
-    uint64_t ns;
-    if (copy_from_user(&value, c->arg[0], sizeof(value)) != 0) {
-        return -EFAULT;
-    }
-    if (value != (uint32_t)c->arg[2]) {
-        return -EAGAIN;
-    }
-    if (c->arg[3] == 0) {
-        return -EDEADLK; /* nobody could ever wake it */
-    }
-    int rc = futex_timeout(c, operation, &ns);
-    if (rc != 0) {
-        return rc;
-    }
-    uint64_t deadline = clock_ns() + ns;
-    while (clock_ns() < deadline) {
-        if (control_signal_pending()) {
-            return -EINTR;
-        }
-        clock_sleep_until(deadline);
-    }
-    return -ETIMEDOUT;
-}
-
-int64_t sys_futex(const struct call *c)
-{
-    int operation = (int)c->arg[1] & ~(FUTEX_PRIVATE | FUTEX_CLOCK_REALTIME);
-    if (!IS_ALIGNED(c->arg[0], 4)) {
-        return -EINVAL;
-    }
-    switch (operation) {
-    case FUTEX_WAIT:
-    case FUTEX_WAIT_BITSET:
-        return futex_wait(c, operation);
-    case FUTEX_WAKE:
-    case FUTEX_WAKE_BITSET:
-        return 0;
-    default:
-        return -ENOSYS;
-    }
-}
-
 int64_t sys_getpid(const struct call *c)
 {
     return c->p->pid;
-}
-
-int64_t sys_gettid(const struct call *c)
-{
-    return c->t->tid;
 }
 
 int64_t sys_getppid(const struct call *c)
@@ -297,17 +183,6 @@ int64_t sys_capget(const struct call *c)
     return copy_to_user(c->arg[1], data, header[0] == 0x19980330 ? 12 : sizeof(data));
 }
 
-int64_t sys_getcpu(const struct call *c)
-{
-    const uint32_t zero = 0;
-    for (int i = 0; i < 2; i++) {
-        if (c->arg[i] != 0 && copy_to_user(c->arg[i], &zero, sizeof(zero)) != 0) {
-            return -EFAULT;
-        }
-    }
-    return 0;
-}
-
 int64_t sys_getrandom(const struct call *c)
 {
     uint8_t piece[RANDOM_PIECE_BYTES];
@@ -326,48 +201,14 @@ int64_t sys_getrandom(const struct call *c)
     return (int64_t)done;
 }
 
-int64_t sys_sched_getaffinity(const struct call *c)
-{
-    uint64_t mask = 1;
-    if (c->arg[1] < sizeof(mask) || c->arg[1] % sizeof(mask) != 0) {
-        return -EINVAL;
-    }
-    int rc = copy_to_user(c->arg[2], &mask, sizeof(mask));
-    return rc != 0 ? rc : (int64_t)sizeof(mask);
-}
-
-int64_t sys_sched_setaffinity(const struct call *c)
-{
-    uint8_t first = 0;
-    if (c->arg[1] == 0) {
-        return -EINVAL;
-    }
-    if (copy_from_user(&first, c->arg[2], 1) != 0) {
-        return -EFAULT;
-    }
-    return (first & 1) != 0 ? 0 : -EINVAL;
-}
-
-int64_t sys_sched_getparam(const struct call *c)
-{
-    const int32_t priority = 0;
-    return copy_to_user(c->arg[1], &priority, sizeof(priority));
-}
-
-/* With one thread every barrier holds already. 0: which commands there are (none to register). */
-int64_t sys_membarrier(const struct call *c)
-{
-    return c->arg[0] == 0 ? 0 : -EINVAL;
-}
-
 static int64_t set_name(const struct call *c)
 {
-    char name[THREAD_NAME_BYTES];
+    char name[TASK_NAME_BYTES];
     int64_t length = string_from_user(name, c->arg[1], sizeof(name));
     if (length == -EFAULT) {
         return -EFAULT;
     }
-    name[THREAD_NAME_BYTES - 1] = 0; /* longer ones are cut: prctl(2) */
+    name[TASK_NAME_BYTES - 1] = 0; /* longer ones are cut: prctl(2) */
     memcpy(c->t->name, name, sizeof(name));
     return 0;
 }
@@ -400,7 +241,8 @@ int64_t sys_getrusage(const struct call *c)
 {
     struct mm_usage usage;
     const struct gueststats *stats = machine_stats();
-    uint64_t ns = clock_ns() - c->p->start_ns;
+    uint64_t ns =
+        (int)c->arg[0] == RUSAGE_THREAD ? thread_run_ns(c->t->thread) : call_process_run_ns();
     mm_usage(c->p->mm, &usage);
     struct lx_rusage r = {0};
     if ((int)c->arg[0] != -1) { /* self or this thread; children have used nothing */
@@ -416,7 +258,7 @@ int64_t sys_getrusage(const struct call *c)
 int64_t sys_times(const struct call *c)
 {
     uint64_t now = clock_ns();
-    struct lx_tms tms = {.utime = (int64_t)((now - c->p->start_ns) / CLOCK_TICK_NS)};
+    struct lx_tms tms = {.utime = (int64_t)(call_process_run_ns() / CLOCK_TICK_NS)};
     int rc = c->arg[0] == 0 ? 0 : copy_to_user(c->arg[0], &tms, sizeof(tms));
     return rc != 0 ? rc : (int64_t)(now / CLOCK_TICK_NS);
 }

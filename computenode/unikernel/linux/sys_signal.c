@@ -7,6 +7,7 @@
 #include <errno.h>
 
 #include "computenode/unikernel/linux/call.h"
+#include "computenode/unikernel/linux/task.h"
 
 #define REASON_BYTES 256
 
@@ -42,7 +43,7 @@ static void act(struct process *p, int signal, const char *reason)
     process_kill(signal, text);
 }
 
-void signal_raise(struct process *p, struct thread *t, int signal, const char *reason)
+void signal_raise(struct process *p, struct task *t, int signal, const char *reason)
 {
     if ((t->blocked & bit_of(signal)) != 0 && signal != LX_SIGKILL && signal != LX_SIGSTOP) {
         if (p->actions[signal].handler != LX_SIG_IGN) {
@@ -54,7 +55,7 @@ void signal_raise(struct process *p, struct thread *t, int signal, const char *r
 }
 
 /* After the mask changed: acts on what is pending and no longer blocked. */
-static void deliver_pending(struct process *p, struct thread *t)
+static void deliver_pending(struct process *p, struct task *t)
 {
     uint64_t ready = t->pending & ~t->blocked;
     t->pending &= t->blocked;
@@ -65,14 +66,18 @@ static void deliver_pending(struct process *p, struct thread *t)
     }
 }
 
-void linux_signal(struct user_regs *regs)
+void linux_signal(int signal)
 {
-    int signal;
-    while ((signal = control_signal_take()) != 0) {
-        if (signal > 0 && signal <= LX_SIGNAL_COUNT) {
-            signal_raise(process_current(), thread_current(), signal, "sent from outside");
-        }
+    struct process *p = process_current();
+    struct list *first = list_first(&p->tasks);
+    if (signal > 0 && signal <= LX_SIGNAL_COUNT && first != NULL) {
+        signal_raise(p, list_entry(first, struct task, link), signal, "sent from outside");
     }
+}
+
+void linux_attention(struct user_regs *regs)
+{
+    thread_current()->attention = false;
 }
 
 struct exception {
@@ -204,16 +209,17 @@ int64_t sys_sigaltstack(const struct call *c)
     return c->arg[1] == 0 ? 0 : copy_to_user(c->arg[1], &old, sizeof(old));
 }
 
-static int64_t send(const struct call *c, int signal, bool mine)
+/* To one thread. */
+static int64_t send(const struct call *c, int signal, struct task *to)
 {
     if (signal < 0 || signal > LX_SIGNAL_COUNT) {
         return -EINVAL;
     }
-    if (!mine) {
+    if (to == NULL) {
         return -ESRCH;
     }
     if (signal != 0) {
-        signal_raise(c->p, c->t, signal, "sent by the program itself");
+        signal_raise(c->p, to, signal, "sent by the program itself");
     }
     return 0;
 }
@@ -222,25 +228,26 @@ int64_t sys_kill(const struct call *c)
 {
     int pid = (int)c->arg[0];
     bool mine = pid == (int)c->p->pid || pid == 0 || pid == -1 || pid == -(int)c->p->session;
-    return send(c, (int)c->arg[1], mine);
+    return send(c, (int)c->arg[1], mine ? c->t : NULL);
 }
 
 int64_t sys_tkill(const struct call *c)
 {
-    return send(c, (int)c->arg[1], (uint32_t)c->arg[0] == c->t->tid);
+    return send(c, (int)c->arg[1], task_find(c->p, (uint32_t)c->arg[0]));
 }
 
 int64_t sys_tgkill(const struct call *c)
 {
-    bool mine = (uint32_t)c->arg[0] == c->p->pid && (uint32_t)c->arg[1] == c->t->tid;
-    return send(c, (int)c->arg[2], mine);
+    bool mine = (uint32_t)c->arg[0] == c->p->pid;
+    return send(c, (int)c->arg[2], mine ? task_find(c->p, (uint32_t)c->arg[1]) : NULL);
 }
 
 /* Only a signal from outside ends it. */
 int64_t sys_pause(const struct call *c)
 {
-    while (!control_signal_pending()) {
-        clock_sleep_until(clock_ns() + 1000000000u);
+    int rc = 0;
+    while (rc == 0) {
+        rc = thread_wait(THREAD_NEVER, THREAD_WAIT_OUTSIDE);
     }
-    return -EINTR;
+    return rc;
 }

@@ -3,13 +3,33 @@
 #include <errno.h>
 
 #include "computenode/unikernel/linux/call.h"
+#include "computenode/unikernel/linux/task.h"
 #include "computenode/unikernel/linux/vdso.h"
 
-#define NS_PER_S 1000000000ull
+#define NS_PER_S         1000000000ull
+#define CPU_CLOCK_THREAD 4 /* a clock of one thread: clock_getcpuclockid(3) */
 
 /* Nanoseconds of a clock. Errors: -EINVAL. */
+static int cpu_clock_read(const struct call *c, int clock, uint64_t *ret)
+{
+    uint32_t tid = ~(uint32_t)(clock >> 3);
+    const struct task *t = tid == 0 ? c->t : task_find(c->p, tid);
+    if ((clock & CPU_CLOCK_THREAD) == 0) {
+        *ret = call_process_run_ns();
+        return tid == 0 || tid == c->p->pid ? 0 : -EINVAL;
+    }
+    if (t == NULL) {
+        return -EINVAL;
+    }
+    *ret = thread_run_ns(t->thread);
+    return 0;
+}
+
 static int clock_read(const struct call *c, int clock, uint64_t *ret)
 {
+    if (clock < 0) {
+        return cpu_clock_read(c, clock, ret);
+    }
     switch (clock) {
     case LX_CLOCK_REALTIME:
     case LX_CLOCK_REALTIME_COARSE:
@@ -22,9 +42,11 @@ static int clock_read(const struct call *c, int clock, uint64_t *ret)
     case LX_CLOCK_BOOTTIME:
         *ret = program_monotonic_ns();
         return 0;
-    case LX_CLOCK_PROCESS_CPUTIME_ID: /* the machine runs nothing else */
+    case LX_CLOCK_PROCESS_CPUTIME_ID:
+        *ret = call_process_run_ns();
+        return 0;
     case LX_CLOCK_THREAD_CPUTIME_ID:
-        *ret = clock_ns() - c->p->start_ns;
+        *ret = thread_run_ns(c->t->thread);
         return 0;
     default:
         return -EINVAL;
@@ -73,18 +95,16 @@ int64_t sys_time(const struct call *c)
 /* Sleeps until the deadline of clock_ns(); what is left goes to user_left if not 0. */
 static int64_t sleep_until(uint64_t deadline_ns, uint64_t user_left)
 {
-    while (clock_ns() < deadline_ns) {
-        if (control_signal_pending()) {
-            uint64_t now = clock_ns();
-            if (user_left != 0 && now < deadline_ns &&
-                put_timespec(user_left, deadline_ns - now) != 0) {
-                return -EFAULT;
-            }
-            return -EINTR;
-        }
-        clock_sleep_until(deadline_ns);
+    int rc = 0;
+    while (rc == 0 && clock_ns() < deadline_ns) {
+        rc = thread_wait(deadline_ns, THREAD_WAIT_OUTSIDE);
     }
-    return 0;
+    uint64_t now = clock_ns();
+    if (rc == -EINTR && user_left != 0 &&
+        put_timespec(user_left, deadline_ns > now ? deadline_ns - now : 0) != 0) {
+        return -EFAULT;
+    }
+    return rc == -ETIMEDOUT ? 0 : rc;
 }
 
 int64_t sys_nanosleep(const struct call *c)

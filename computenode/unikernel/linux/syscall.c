@@ -60,7 +60,7 @@ void linux_syscall(struct user_regs *regs)
     uint64_t number = regs->orig_rax;
     struct call c = {
         .p = process_current(),
-        .t = thread_current(),
+        .t = task_current(),
         .regs = regs,
         .number = (uint32_t)number,
         .arg = {regs->rdi, regs->rsi, regs->rdx, regs->r10, regs->r8, regs->r9},

@@ -209,7 +209,11 @@ void linux_exception(struct user_regs *regs, unsigned vector, uint64_t error_cod
     fail("exception", address);
 }
 
-void linux_signal(struct user_regs *regs)
+void linux_signal(int signal)
+{
+}
+
+void linux_attention(struct user_regs *regs)
 {
     fail("signal", 0);
 }

@@ -10,6 +10,7 @@
 
 #include "computenode/unikernel/far/mm.h"
 #include "computenode/unikernel/kernel/kernel.h"
+#include "computenode/unikernel/kernel/wait.h"
 
 static const uint8_t *root_image;
 static size_t root_bytes;
@@ -159,11 +160,26 @@ int64_t control_input(void *to, size_t capacity)
     return 0;
 }
 
-void control_input_wait(void)
+int control_input_wait(void)
+{
+    return 0;
+}
+
+/* One thread: nobody could ever wake it. */
+void wait_init(struct wait_queue *q)
+{
+    list_init(&q->waiters);
+}
+
+int wait_on(struct wait_queue *q, uint64_t deadline_ns, enum thread_wait kind)
+{
+    return -EDEADLK;
+}
+
+void wait_wake(struct wait_queue *q)
 {
 }
 
-bool control_signal_pending(void)
+void wait_changed(void)
 {
-    return false;
 }

@@ -1,10 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "computenode/unikernel/arch/x86_64/clock.h"
 
-#include "computenode/unikernel/arch/x86_64/cpu.h"
-#include "computenode/unikernel/arch/x86_64/irq.h"
 #include "computenode/unikernel/arch/x86_64/x86.h"
-#include "computenode/unikernel/far/pager.h"
 #include "computenode/unikernel/kernel/kernel.h"
 
 #define PIT_HZ            UINT64_C(1193182)
@@ -17,8 +14,6 @@
 #define PIT_READ_MAX      10000000u
 #define PIT_RUN_COUNT_MAX 8
 #define PIT_AGREE         1000 /* runs agree when they differ by less than a thousandth */
-
-#define IDLE_NS_MAX UINT64_C(100000000) /* a sleeper looks around this often */
 
 #define CPUID_HYPERVISOR_BIT  (1u << 31)
 #define CPUID_HYPERVISOR_BASE 0x40000000u
@@ -162,21 +157,4 @@ uint64_t clock_realtime_ns(void)
 uint64_t clock_tsc_hz(void)
 {
     return tsc_hz;
-}
-
-void clock_sleep_until(uint64_t deadline_ns)
-{
-    bool armed = false;
-    while (clock_ns() < deadline_ns && !control_signal_pending()) {
-        if (pager_idle()) {
-            continue;
-        }
-        /* An interrupt that comes before the halt stays pending: interrupts are off. */
-        irq_timer_once(MIN(deadline_ns, clock_ns() + IDLE_NS_MAX));
-        armed = true;
-        cpu_halt();
-    }
-    if (armed) {
-        irq_timer_tick();
-    }
 }

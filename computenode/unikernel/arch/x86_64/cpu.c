@@ -1,9 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "computenode/unikernel/arch/x86_64/cpu.h"
 
+#include "computenode/unikernel/arch/x86_64/fpu.h"
 #include "computenode/unikernel/arch/x86_64/layout.h"
+#include "computenode/unikernel/arch/x86_64/tlb.h"
 #include "computenode/unikernel/arch/x86_64/x86.h"
 #include "computenode/unikernel/kernel/kernel.h"
+#include "computenode/unikernel/kernel/thread.h"
 
 _Static_assert(offsetof(struct cpu, kernel_rsp) == CPU_KERNEL_RSP, "entry.S");
 _Static_assert(offsetof(struct cpu, user_rsp) == CPU_USER_RSP, "entry.S");
@@ -12,17 +15,12 @@ _Static_assert(offsetof(struct user_regs, orig_rax) == REGS_ORIG_RAX, "entry.S")
 _Static_assert(offsetof(struct user_regs, cs) == REGS_CS, "entry.S");
 _Static_assert(sizeof(struct tss) == 104, "Intel SDM vol. 3, 8.7");
 
-#define VECTOR_COUNT  256
-#define STUB_BYTES    32 /* entry.S */
-#define GATE_KERNEL   0x8e
-#define GATE_USER     0xee /* int3, into: ring 3 may raise it */
-#define CPUID1_XSAVE  (1u << 26)
-#define CPUID7_SMEP   (1u << 7)
-#define CPUID7_SMAP   (1u << 20)
-#define XCR0_WANTED   0xe7u /* x87, SSE, AVX, AVX-512 */
-#define XSAVE_BYTES   4096
-#define MXCSR_DEFAULT 0x1f80u
-#define FCW_DEFAULT   0x037fu
+#define VECTOR_COUNT 256
+#define STUB_BYTES   32 /* entry.S */
+#define GATE_KERNEL  0x8e
+#define GATE_USER    0xee /* int3, into: ring 3 may raise it */
+#define CPUID7_SMEP  (1u << 7)
+#define CPUID7_SMAP  (1u << 20)
 
 struct gate {
     uint16_t offset_low;
@@ -39,13 +37,12 @@ struct __attribute__((packed)) table_pointer {
     uint64_t base;
 };
 
-extern uint8_t kernel_stack_top[], ist_stacks[], entry_vectors[];
+extern uint8_t entry_vectors[];
 void entry_syscall(void);
 
 static struct cpu cpus[CPU_COUNT_MAX];
 static struct gate idt[VECTOR_COUNT];
-static uint8_t fpu_image[XSAVE_BYTES] __attribute__((aligned(64)));
-static bool has_xsave;
+static _Atomic uint32_t running_count;
 
 static uint8_t vector_ist(unsigned vector)
 {
@@ -101,36 +98,6 @@ static void syscall_init(void)
     msr_write(MSR_SFMASK, RFLAGS_IF | RFLAGS_TF | RFLAGS_DF | RFLAGS_NT | RFLAGS_AC);
 }
 
-static void fpu_init(void)
-{
-    uint64_t cr0 = cr0_read() & ~(CR0_EM | CR0_TS);
-    cr0_write(cr0 | CR0_MP | CR0_NE);
-    uint64_t cr4 = cr4_read() | CR4_OSFXSR | CR4_OSXMMEXCPT;
-    has_xsave = (cpuid(1, 0).ecx & CPUID1_XSAVE) != 0;
-    if (has_xsave) {
-        cr4 |= CR4_OSXSAVE;
-    }
-    cr4_write(cr4);
-    if (has_xsave) {
-        uint32_t mask = cpuid(0xd, 0).eax & XCR0_WANTED;
-        __asm__ volatile("xsetbv" : : "c"(0), "a"(mask), "d"(0));
-    }
-    /* The legacy area, Intel SDM vol. 1, 10.5.1; an XSAVE header of zeros means "initial state". */
-    fpu_image[0] = FCW_DEFAULT & 0xff;
-    fpu_image[1] = FCW_DEFAULT >> 8;
-    fpu_image[24] = MXCSR_DEFAULT & 0xff;
-    fpu_image[25] = MXCSR_DEFAULT >> 8;
-}
-
-void cpu_fpu_reset(void)
-{
-    if (has_xsave) {
-        __asm__ volatile("xrstor64 %0" : : "m"(fpu_image), "a"(~0u), "d"(~0u));
-    } else {
-        __asm__ volatile("fxrstor64 %0" : : "m"(fpu_image));
-    }
-}
-
 static void protection_init(struct cpu *cpu)
 {
     uint32_t features = cpuid(0, 0).eax >= 7 ? cpuid(7, 0).ebx : 0;
@@ -142,19 +109,41 @@ static void protection_init(struct cpu *cpu)
     cpu->smap = (features & CPUID7_SMAP) != 0;
 }
 
-void cpu_init(uint32_t index)
+struct cpu *cpu_of(uint32_t index)
+{
+    return &cpus[index];
+}
+
+uint32_t cpu_index(void)
+{
+    return cpu_this()->index;
+}
+
+uint32_t cpu_count(void)
+{
+    return atomic_load_explicit(&running_count, memory_order_acquire);
+}
+
+void cpu_count_set(uint32_t count)
+{
+    atomic_store_explicit(&running_count, count, memory_order_release);
+}
+
+void cpu_init(uint32_t index, struct thread *idle, uint8_t *ist_bottom)
 {
     struct cpu *cpu = &cpus[index];
     cpu->self = cpu;
     cpu->index = index;
-    cpu->kernel_rsp = (uint64_t)(uintptr_t)kernel_stack_top;
-    cpu->tss.rsp[0] = cpu->kernel_rsp;
+    cpu->thread = idle;
+    cpu->timer_ns = UINT64_MAX;
     for (unsigned i = 0; i < 3; i++) {
-        uint64_t bottom = (uint64_t)(uintptr_t)ist_stacks + i * (PAGE_BYTES + IST_STACK_BYTES);
-        cpu->tss.ist[i] = bottom + PAGE_BYTES + IST_STACK_BYTES;
+        uint8_t *bottom = ist_bottom + i * (PAGE_BYTES + IST_STACK_BYTES);
+        cpu->tss.ist[i] = (uint64_t)(uintptr_t)bottom + PAGE_BYTES + IST_STACK_BYTES;
     }
     cpu->tss.io_map_offset = sizeof(struct tss);
-    idt_init();
+    if (index == 0) {
+        idt_init();
+    }
     tables_load(cpu);
     msr_write(MSR_GS_BASE, (uint64_t)(uintptr_t)cpu);
     msr_write(MSR_KERNEL_GS_BASE, 0);
@@ -179,30 +168,52 @@ void cpu_user_access_end(void)
 
 void cpu_halt(void)
 {
+    struct cpu *cpu = cpu_this();
+    atomic_store(&cpu->tlb, CPU_TLB_IDLE);
+    if (atomic_load(&cpu->tlb_askers) != 0) { /* asked before that could be seen */
+        tlb_answer();
+    }
     __asm__ volatile("sti; hlt; cli" : : : "memory");
+    tlb_wake();
+    atomic_store(&cpu->waits_for_device, false);
+}
+
+void cpu_halt_prepare(void)
+{
+    atomic_store(&cpu_this()->waits_for_device, true);
+}
+
+void cpu_halt_cancel(void)
+{
+    atomic_store(&cpu_this()->waits_for_device, false);
 }
 
 void cpu_relax(void)
 {
     __asm__ volatile("pause");
+    if (atomic_load_explicit(&cpu_this()->tlb_askers, memory_order_relaxed) != 0) {
+        tlb_answer();
+    }
 }
 
 void user_fs_base_set(uint64_t base)
 {
+    thread_current()->fs_base = base;
     msr_write(MSR_FS_BASE, base);
 }
 
 uint64_t user_fs_base(void)
 {
-    return msr_read(MSR_FS_BASE);
+    return thread_current()->fs_base;
 }
 
 void user_gs_base_set(uint64_t base)
 {
+    thread_current()->gs_base = base;
     msr_write(MSR_KERNEL_GS_BASE, base);
 }
 
 uint64_t user_gs_base(void)
 {
-    return msr_read(MSR_KERNEL_GS_BASE);
+    return thread_current()->gs_base;
 }

@@ -6,6 +6,7 @@
 #ifndef DILOS_UNIKERNEL_ARCH_CPU_H
 #define DILOS_UNIKERNEL_ARCH_CPU_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -23,14 +24,28 @@ struct __attribute__((packed)) tss {
     uint16_t io_map_offset;
 };
 
+/* What a processor's TLB may hold, as far as others must know (tlb.c). */
+enum cpu_tlb {
+    CPU_TLB_LIVE,  /* it runs: it has to be asked to forget */
+    CPU_TLB_IDLE,  /* it halts: it forgets everything before it goes on, if it is told so */
+    CPU_TLB_STALE, /* it was told so */
+};
+
+struct thread;
+
 struct cpu {
     struct cpu *self;
-    uint64_t kernel_rsp; /* top of the stack of the thread that runs */
-    uint64_t user_rsp;   /* scratch of entry_syscall */
+    uint64_t kernel_rsp;      /* top of the stack of the thread that runs */
+    uint64_t user_rsp;        /* scratch of entry_syscall */
+    struct thread *thread;    /* that runs */
+    struct thread *fpu_owner; /* whose registers the FPU holds, newer than its memory; or NULL */
     uint32_t index;
-    int uaccess_failure; /* see uaccess_failure() */
-    bool smap;           /* supervisor access to user pages is fenced */
+    bool smap;         /* supervisor access to user pages is fenced */
+    uint64_t timer_ns; /* when the timer is due; UINT64_MAX: it is not armed */
     uint64_t interrupt_count;
+    _Atomic uint32_t tlb;          /* enum cpu_tlb */
+    _Atomic uint32_t tlb_askers;   /* bit i: processor i wants something forgotten */
+    _Atomic bool waits_for_device; /* about to halt until a device has done something */
     struct tss tss;
     uint64_t gdt[10];
 };
@@ -38,15 +53,29 @@ struct cpu {
 static inline struct cpu *cpu_this(void)
 {
     struct cpu *cpu;
-    __asm__("mov %%gs:0, %0" : "=r"(cpu));
+    /* volatile: a thread may have moved since the last time. */
+    __asm__ volatile("mov %%gs:0, %0" : "=r"(cpu));
     return cpu;
 }
 
-/* Loads descriptor tables, GS, control registers. Once for each processor, interrupts off. */
-void cpu_init(uint32_t index);
+/* That of another processor. */
+struct cpu *cpu_of(uint32_t index);
 
-/* Puts x87, SSE, AVX registers into the state in which a program starts. */
-void cpu_fpu_reset(void);
+/*
+ * Loads descriptor tables, GS, control registers. Once for each processor, interrupts off. The
+ * boot processor (0) first. `ist_bottom`: 3 stacks of PAGE_BYTES + IST_STACK_BYTES.
+ */
+void cpu_init(uint32_t index, struct thread *idle, uint8_t *ist_bottom);
+
+/* Says how many processors run: 0 to count - 1. */
+void cpu_count_set(uint32_t count);
+
+/* From now on the processor enters the kernel from ring 3 on this stack. */
+static inline void cpu_stack_set(struct cpu *cpu, uint64_t stack_top)
+{
+    cpu->kernel_rsp = stack_top;
+    cpu->tss.rsp[0] = stack_top;
+}
 
 /* Lets supervisor code touch user pages, and forbids it again (no nesting). */
 void cpu_user_access_begin(void);
@@ -57,5 +86,12 @@ void cpu_user_access_end(void);
  * is pending on entry is taken at once, so: look at the condition first, with interrupts off.
  */
 void cpu_halt(void);
+
+/*
+ * The same for one that waits for a device, whose interrupt may go to another processor: say so
+ * first, then look whether the device has done it, then halt or cancel.
+ */
+void cpu_halt_prepare(void);
+void cpu_halt_cancel(void);
 
 #endif

@@ -5,27 +5,14 @@
 #include <stdbool.h>
 
 #include "computenode/unikernel/arch/x86_64/cpu.h"
+#include "computenode/unikernel/arch/x86_64/lapic.h"
 #include "computenode/unikernel/arch/x86_64/layout.h"
 #include "computenode/unikernel/arch/x86_64/paging.h"
+#include "computenode/unikernel/arch/x86_64/tlb.h"
 #include "computenode/unikernel/arch/x86_64/x86.h"
+#include "computenode/unikernel/kernel/control.h"
+#include "computenode/unikernel/kernel/thread.h"
 #include "lib/base/check.h"
-
-#define LAPIC_ADDRESS       UINT64_C(0xfee00000)
-#define LAPIC_EOI           0x0b0u
-#define LAPIC_SPURIOUS      0x0f0u
-#define LAPIC_LVT_TIMER     0x320u
-#define LAPIC_LVT_LINT0     0x350u
-#define LAPIC_LVT_LINT1     0x360u
-#define LAPIC_LVT_ERROR     0x370u
-#define LAPIC_TIMER_INITIAL 0x380u
-#define LAPIC_TIMER_CURRENT 0x390u
-#define LAPIC_TIMER_DIVIDE  0x3e0u
-#define LAPIC_ENABLE        0x100u
-#define LVT_MASKED          0x10000u
-#define LVT_PERIODIC        0x20000u
-#define DIVIDE_BY_16        3u
-
-#define APIC_BASE_ENABLE (UINT64_C(1) << 11)
 
 #define IOAPIC_COUNT_MAX   2
 #define IOAPIC_STRIDE      0x10000u
@@ -39,9 +26,6 @@
 #define PIC1_DATA 0x21
 #define PIC2_DATA 0xa1
 
-#define TICK_NS           UINT64_C(10000000)
-#define CALIBRATE_NS      UINT64_C(1000000)
-#define ONCE_NS_MIN       UINT64_C(2000)
 #define HANDLER_COUNT_MAX 32
 
 static struct {
@@ -51,12 +35,6 @@ static struct {
 } handlers[HANDLER_COUNT_MAX];
 static uint32_t handler_count;
 static uint32_t ioapic_count;
-static uint64_t timer_hz; /* after the divider */
-
-static volatile uint32_t *lapic(uint32_t offset)
-{
-    return (volatile uint32_t *)((volatile uint8_t *)paging_device(LAPIC_ADDRESS) + offset);
-}
 
 static volatile uint32_t *ioapic(uint32_t index)
 {
@@ -91,53 +69,11 @@ static void ioapics_init(void)
     }
 }
 
-static void timer_calibrate(void)
-{
-    *lapic(LAPIC_TIMER_DIVIDE) = DIVIDE_BY_16;
-    *lapic(LAPIC_LVT_TIMER) = LVT_MASKED | VECTOR_TIMER;
-    *lapic(LAPIC_TIMER_INITIAL) = UINT32_MAX;
-    uint64_t start_ns = clock_ns();
-    uint64_t now_ns = start_ns;
-    while (now_ns - start_ns < CALIBRATE_NS) {
-        now_ns = clock_ns();
-    }
-    uint64_t count = UINT32_MAX - *lapic(LAPIC_TIMER_CURRENT);
-    timer_hz = MAX(count * UINT64_C(1000000000) / (now_ns - start_ns), UINT64_C(1000));
-}
-
-static uint32_t timer_count(uint64_t ns)
-{
-    uint64_t count = MIN(ns, UINT64_C(1000000000)) * timer_hz / UINT64_C(1000000000);
-    return (uint32_t)MAX(MIN(count, (uint64_t)UINT32_MAX), UINT64_C(1));
-}
-
-void irq_timer_tick(void)
-{
-    *lapic(LAPIC_LVT_TIMER) = LVT_PERIODIC | VECTOR_TIMER;
-    *lapic(LAPIC_TIMER_INITIAL) = timer_count(TICK_NS);
-}
-
-void irq_timer_once(uint64_t deadline_ns)
-{
-    uint64_t now_ns = clock_ns();
-    uint64_t wait_ns = deadline_ns > now_ns ? deadline_ns - now_ns : 0;
-    *lapic(LAPIC_LVT_TIMER) = VECTOR_TIMER;
-    *lapic(LAPIC_TIMER_INITIAL) = timer_count(MAX(wait_ns, ONCE_NS_MIN));
-}
-
 void irq_init(void)
 {
     port_out8(PIC1_DATA, 0xff);
     port_out8(PIC2_DATA, 0xff);
-    msr_write(MSR_APIC_BASE,
-              (msr_read(MSR_APIC_BASE) & UINT64_C(0xfff)) | LAPIC_ADDRESS | APIC_BASE_ENABLE);
-    *lapic(LAPIC_LVT_LINT0) = LVT_MASKED;
-    *lapic(LAPIC_LVT_LINT1) = LVT_MASKED;
-    *lapic(LAPIC_LVT_ERROR) = LVT_MASKED;
-    *lapic(LAPIC_SPURIOUS) = LAPIC_ENABLE | VECTOR_SPURIOUS;
     ioapics_init();
-    timer_calibrate();
-    irq_timer_tick();
 }
 
 uint32_t irq_count(void)
@@ -163,16 +99,46 @@ int irq_register(uint32_t gsi, irq_handler_fn handler, void *context)
     return 0;
 }
 
-void irq_dispatch(unsigned vector)
+/* Device interrupts come to processor 0, but another may be the one that waits. */
+static void wake_waiting_processors(void)
 {
-    cpu_this()->interrupt_count++;
-    if (vector == VECTOR_SPURIOUS) {
-        return;
+    uint32_t count = cpu_count();
+    for (uint32_t i = 0; i < count; i++) {
+        if (i != cpu_index() && atomic_exchange(&cpu_of(i)->waits_for_device, false)) {
+            lapic_interrupt(i);
+        }
     }
+}
+
+static void dispatch_device(unsigned vector)
+{
     for (uint32_t i = 0; i < handler_count; i++) {
         if (VECTOR_IRQ + handlers[i].gsi == vector) {
             handlers[i].handler(handlers[i].context);
         }
     }
-    *lapic(LAPIC_EOI) = 0;
+    wake_waiting_processors();
+    control_interrupt();
+}
+
+void irq_dispatch(unsigned vector)
+{
+    cpu_this()->interrupt_count++;
+    switch (vector) {
+    case VECTOR_SPURIOUS:
+        return;
+    case VECTOR_TIMER:
+        lapic_end();
+        cpu_this()->timer_ns = UINT64_MAX;
+        thread_timer();
+        return;
+    case VECTOR_IPI:
+        lapic_end();
+        tlb_answer();
+        thread_poked();
+        return;
+    default:
+        dispatch_device(vector);
+        lapic_end();
+    }
 }

@@ -7,6 +7,7 @@
  *   0xffffc00000000000  kernel window: pageable kernel memory (far/mm.h)
  *   0xffffd00000000000  device registers, at this base plus their physical address
  *   0xffffe00000000000  kernel heap, allocations above a page (vmap)
+ *   0xffffef0000000000  threads: stacks, each with what cannot be touched below it
  *   0xffffffff80000000  the kernel's image
  */
 #ifndef DILOS_UNIKERNEL_ARCH_LAYOUT_H
@@ -17,7 +18,9 @@
 #define DIRECT_MAP_END  0xffffc00000000000
 #define MMIO_BASE       0xffffd00000000000
 #define VMAP_BASE       0xffffe00000000000
-#define VMAP_END        0xfffff00000000000
+#define VMAP_END        0xffffef0000000000
+#define THREADS_BASE    0xffffef0000000000
+#define THREADS_END     0xfffff00000000000
 
 /* Selectors, numbered as Linux numbers the user's: a program may look at its own. */
 #define KERNEL_CS 0x10
@@ -40,6 +43,7 @@
 #define IST_STACK_BYTES    8192
 
 #define VECTOR_TIMER    32
+#define VECTOR_IPI      33 /* another processor wants something */
 #define VECTOR_IRQ      48 /* + global system interrupt */
 #define VECTOR_SPURIOUS 255
 

@@ -57,17 +57,6 @@ uint64_t *port_root_table(void)
     return phys_to_virt(image_to_phys(root_table));
 }
 
-void tlb_flush_page(uint64_t va)
-{
-    __asm__ volatile("invlpg (%0)" : : "r"(va) : "memory");
-}
-
-/* Global pages are the kernel's own and do not change but page by page. */
-void tlb_flush_all(void)
-{
-    cr3_write(cr3_read());
-}
-
 typedef int (*table_alloc_fn)(phys_addr_t *ret);
 
 /* The entry for `va` in the table of `level` (0: 4 KiB pages), making the tables above it. */

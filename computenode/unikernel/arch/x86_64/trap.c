@@ -4,11 +4,14 @@
 #include <errno.h>
 
 #include "computenode/unikernel/arch/x86_64/cpu.h"
+#include "computenode/unikernel/arch/x86_64/fpu.h"
 #include "computenode/unikernel/arch/x86_64/irq.h"
 #include "computenode/unikernel/arch/x86_64/layout.h"
+#include "computenode/unikernel/arch/x86_64/tlb.h"
 #include "computenode/unikernel/arch/x86_64/x86.h"
 #include "computenode/unikernel/far/mm.h"
 #include "computenode/unikernel/kernel/backtrace.h"
+#include "computenode/unikernel/kernel/thread.h"
 
 #define VECTOR_PROTECTION    13
 #define VECTOR_PAGE_FAULT    14
@@ -81,7 +84,7 @@ static void kernel_page_fault(struct user_regs *regs, uint64_t error_code, uint6
         return;
     }
     if (fixup != 0) {
-        cpu_this()->uaccess_failure = is_resource_failure(failure) ? failure : 0;
+        thread_current()->uaccess_failure = is_resource_failure(failure) ? failure : 0;
         regs->rip = fixup;
         return;
     }
@@ -89,6 +92,14 @@ static void kernel_page_fault(struct user_regs *regs, uint64_t error_code, uint6
         kernel_page_lost(address, failure);
     }
     panic_exception(VECTOR_PAGE_FAULT, regs, error_code, address);
+}
+
+static void user_exception(struct user_regs *regs, unsigned vector, uint64_t error_code,
+                           uint64_t address, int failure)
+{
+    kernel_lock();
+    linux_exception(regs, vector, error_code, address, failure);
+    kernel_unlock();
 }
 
 static void user_page_fault(struct user_regs *regs, uint64_t error_code, uint64_t address)
@@ -101,22 +112,27 @@ static void user_page_fault(struct user_regs *regs, uint64_t error_code, uint64_
         failure = mm_fault(mm_current(), address, access_of(error_code), true);
     }
     if (failure != 0) {
-        linux_exception(regs, VECTOR_PAGE_FAULT, error_code, address, failure);
+        user_exception(regs, VECTOR_PAGE_FAULT, error_code, address, failure);
     }
 }
 
 /*
- * Registers may have been set by the program (sigreturn): nothing in them may give it rights, or
- * make iretq or sysretq fault in the kernel.
+ * The last things before ring 3. Registers may have been set by the program (sigreturn): nothing in
+ * them may give it rights, or make iretq or sysretq fault in the kernel.
  */
 static void prepare_return(struct user_regs *regs)
 {
-    if (control_signal_pending()) {
-        linux_signal(regs);
-    }
     if (regs->rip >= MM_USER_END) {
-        linux_exception(regs, VECTOR_PROTECTION, 0, regs->rip, -EFAULT);
+        user_exception(regs, VECTOR_PROTECTION, 0, regs->rip, -EFAULT);
     }
+    thread_before_user();
+    while (thread_current()->attention) {
+        kernel_lock();
+        linux_attention(regs);
+        kernel_unlock();
+        thread_before_user();
+    }
+    fpu_load_current();
     regs->cs = USER_CS;
     regs->ss = USER_SS;
     regs->rflags = (regs->rflags & RFLAGS_USER) | RFLAGS_FIXED | RFLAGS_IF;
@@ -124,8 +140,10 @@ static void prepare_return(struct user_regs *regs)
 
 bool trap_syscall(struct user_regs *regs)
 {
-    cpu_this()->uaccess_failure = 0;
+    kernel_lock();
+    thread_current()->uaccess_failure = 0;
     linux_syscall(regs);
+    kernel_unlock();
     prepare_return(regs);
     /* sysret sets rip and rflags from rcx and r11, and can't restore TF. */
     return regs->rcx == regs->rip && regs->r11 == regs->rflags && (regs->rflags & RFLAGS_TF) == 0 &&
@@ -148,13 +166,16 @@ void trap_entry(unsigned vector, struct user_regs *regs, uint64_t error_code)
     bool user = from_user(regs);
     cpu_user_access_end();
     if (vector >= EXCEPTION_COUNT) {
+        if (!user) {
+            tlb_wake(); /* it halted */
+        }
         irq_dispatch(vector);
     } else if (vector == VECTOR_PAGE_FAULT && user) {
         user_page_fault(regs, error_code, address);
     } else if (vector == VECTOR_PAGE_FAULT) {
         kernel_page_fault(regs, error_code, address);
     } else if (user) {
-        linux_exception(regs, vector, error_code, 0, 0);
+        user_exception(regs, vector, error_code, 0, 0);
     } else {
         kernel_exception(vector, regs, error_code);
     }
@@ -173,7 +194,7 @@ void entry_user(const struct user_regs *regs);
 void user_enter(const struct user_regs *regs)
 {
     struct user_regs entered = *regs;
-    cpu_fpu_reset();
+    kernel_unlock();
     prepare_return(&entered);
     entry_user(&entered);
     __builtin_unreachable();

@@ -82,4 +82,23 @@ uaccess_string:
     ret
     MAY_FAULT 2b, 4b
 
+/* int uaccess_exchange(uint32_t *at, uint32_t expected, uint32_t next, uint32_t *found):
+ * 0 or -EFAULT */
+    .balign 16
+    .globl uaccess_exchange
+    .type uaccess_exchange, @function
+uaccess_exchange:
+    pushq %rbp
+    movq %rsp, %rbp
+    movl %esi, %eax
+1:  lock cmpxchgl %edx, (%rdi)
+    movl %eax, (%rcx)
+    xorl %eax, %eax
+    popq %rbp
+    ret
+2:  movl $-14, %eax
+    popq %rbp
+    ret
+    MAY_FAULT 1b, 2b
+
     .section .note.GNU-stack, "", @progbits

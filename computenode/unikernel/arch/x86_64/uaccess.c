@@ -6,10 +6,12 @@
 #include "computenode/unikernel/arch/x86_64/trap.h"
 #include "computenode/unikernel/far/mm.h"
 #include "computenode/unikernel/kernel/kernel.h"
+#include "computenode/unikernel/kernel/thread.h"
 
 int uaccess_copy(void *to, const void *from, size_t bytes);
 int uaccess_zero(void *to, size_t bytes);
 int64_t uaccess_string(char *to, const char *from, size_t capacity);
+int uaccess_exchange(uint32_t *at, uint32_t expected, uint32_t next, uint32_t *found);
 
 struct uaccess_entry {
     uint64_t at;
@@ -50,7 +52,7 @@ static bool pageable_range(uint64_t va, size_t bytes)
 
 static int copy(void *to, const void *from, size_t bytes)
 {
-    cpu_this()->uaccess_failure = 0;
+    thread_current()->uaccess_failure = 0;
     cpu_user_access_begin();
     int r = uaccess_copy(to, from, bytes);
     cpu_user_access_end();
@@ -60,7 +62,7 @@ static int copy(void *to, const void *from, size_t bytes)
 int copy_from_user(void *to, uint64_t from, size_t bytes)
 {
     if (!user_range(from, bytes)) {
-        cpu_this()->uaccess_failure = 0;
+        thread_current()->uaccess_failure = 0;
         return -EFAULT;
     }
     return copy(to, (const void *)(uintptr_t)from, bytes);
@@ -69,7 +71,7 @@ int copy_from_user(void *to, uint64_t from, size_t bytes)
 int copy_to_user(uint64_t to, const void *from, size_t bytes)
 {
     if (!user_range(to, bytes)) {
-        cpu_this()->uaccess_failure = 0;
+        thread_current()->uaccess_failure = 0;
         return -EFAULT;
     }
     return copy((void *)(uintptr_t)to, from, bytes);
@@ -78,7 +80,7 @@ int copy_to_user(uint64_t to, const void *from, size_t bytes)
 int copy_pageable(uint64_t to, uint64_t from, size_t bytes)
 {
     if (!pageable_range(to, bytes) || !pageable_range(from, bytes)) {
-        cpu_this()->uaccess_failure = 0;
+        thread_current()->uaccess_failure = 0;
         return -EFAULT;
     }
     return copy((void *)(uintptr_t)to, (const void *)(uintptr_t)from, bytes);
@@ -86,20 +88,20 @@ int copy_pageable(uint64_t to, uint64_t from, size_t bytes)
 
 int copy_to_window(uint64_t to, const void *from, size_t bytes)
 {
-    cpu_this()->uaccess_failure = 0;
+    thread_current()->uaccess_failure = 0;
     return window_range(to, bytes) ? uaccess_copy((void *)(uintptr_t)to, from, bytes) : -EFAULT;
 }
 
 int copy_from_window(void *to, uint64_t from, size_t bytes)
 {
-    cpu_this()->uaccess_failure = 0;
+    thread_current()->uaccess_failure = 0;
     return window_range(from, bytes) ? uaccess_copy(to, (const void *)(uintptr_t)from, bytes)
                                      : -EFAULT;
 }
 
 int clear_user(uint64_t to, size_t bytes)
 {
-    cpu_this()->uaccess_failure = 0;
+    thread_current()->uaccess_failure = 0;
     if (!pageable_range(to, bytes)) {
         return -EFAULT;
     }
@@ -111,7 +113,7 @@ int clear_user(uint64_t to, size_t bytes)
 
 int64_t string_from_user(char *to, uint64_t from, size_t capacity)
 {
-    cpu_this()->uaccess_failure = 0;
+    thread_current()->uaccess_failure = 0;
     if (!user_range(from, 1)) {
         return -EFAULT;
     }
@@ -125,7 +127,19 @@ int64_t string_from_user(char *to, uint64_t from, size_t capacity)
     return length;
 }
 
+int user_compare_exchange(uint64_t at, uint32_t expected, uint32_t next, uint32_t *ret_found)
+{
+    thread_current()->uaccess_failure = 0;
+    if (!user_range(at, sizeof(uint32_t)) || !IS_ALIGNED(at, sizeof(uint32_t))) {
+        return -EFAULT;
+    }
+    cpu_user_access_begin();
+    int r = uaccess_exchange((uint32_t *)(uintptr_t)at, expected, next, ret_found);
+    cpu_user_access_end();
+    return r;
+}
+
 int uaccess_failure(void)
 {
-    return cpu_this()->uaccess_failure;
+    return thread_current()->uaccess_failure;
 }

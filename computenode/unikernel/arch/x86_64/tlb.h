@@ -1,0 +1,18 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Forgetting cached translations on all processors (tlb_flush_*() of kernel/port.h).
+ *
+ * Who wants it fills in its own request, sets its bit with every processor that runs, interrupts
+ * them, and waits until each has answered; while it waits it answers others. A processor that halts
+ * is not interrupted: it is told to forget everything when it goes on.
+ */
+#ifndef DILOS_UNIKERNEL_ARCH_TLB_H
+#define DILOS_UNIKERNEL_ARCH_TLB_H
+
+/* Does what others ask of this processor. From the interrupt, and from cpu_relax(). */
+void tlb_answer(void);
+
+/* First thing after a halt: forgets what it was told to. */
+void tlb_wake(void);
+
+#endif

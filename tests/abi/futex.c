@@ -1,0 +1,250 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* futex(2) by its manual page, with raw calls: results, counts, errors, timeouts. */
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/futex.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+#define WAITERS_MAX 8
+
+static int failures;
+
+static void expect(const char *what, int good)
+{
+    if (!good) {
+        failures++;
+        printf("not ok - %s\n", what);
+    }
+}
+
+static long futex(void *word, int operation, uint32_t value, const void *timeout, void *word2,
+                  uint32_t value3)
+{
+    long rc = syscall(SYS_futex, word, operation, value, timeout, word2, value3);
+    return rc < 0 ? -errno : rc;
+}
+
+static void pause_ms(long ms)
+{
+    struct timespec ts = {ms / 1000, ms % 1000 * 1000000};
+    nanosleep(&ts, NULL);
+}
+
+static int64_t now_ms(clockid_t clock)
+{
+    struct timespec ts;
+    clock_gettime(clock, &ts);
+    return ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
+}
+
+/* ---- threads that wait, and what came of it ---- */
+
+static struct waiter {
+    _Atomic uint32_t *word;
+    int operation;
+    uint32_t bitset;
+    pthread_t thread;
+    atomic_int started;
+    atomic_int woken; /* the result + 1000; 0: it waits */
+} waiters[WAITERS_MAX];
+
+static void *wait_thread(void *argument)
+{
+    struct waiter *w = argument;
+    atomic_store(&w->started, 1);
+    long rc = futex(w->word, w->operation, 0, NULL, NULL, w->bitset);
+    atomic_store(&w->woken, (int)rc + 1000);
+    return NULL;
+}
+
+static void start(int index, _Atomic uint32_t *word, int operation, uint32_t bitset)
+{
+    struct waiter *w = &waiters[index];
+    *w = (struct waiter){.word = word, .operation = operation, .bitset = bitset};
+    pthread_create(&w->thread, NULL, wait_thread, w);
+    while (!atomic_load(&w->started)) {
+        pause_ms(1);
+    }
+    pause_ms(5);
+}
+
+static int woken_count(int count)
+{
+    int woken = 0;
+    for (int i = 0; i < 200; i++) { /* those that are woken come back sooner or later */
+        int now = 0;
+        for (int k = 0; k < count; k++) {
+            now += atomic_load(&waiters[k].woken) != 0;
+        }
+        if (now == woken && i > 10) {
+            break;
+        }
+        woken = now;
+        pause_ms(2);
+    }
+    return woken;
+}
+
+static void join(int count)
+{
+    for (int i = 0; i < count; i++) {
+        pthread_join(waiters[i].thread, NULL);
+        expect("a wait that was woken returns 0", atomic_load(&waiters[i].woken) == 1000);
+    }
+}
+
+/* ---- parts ---- */
+
+static void errors(void)
+{
+    _Atomic uint32_t word = 5;
+    struct timespec bad = {0, 1000000000}, negative = {-1, 0}, none = {0, 0};
+    void *nowhere = mmap(NULL, 4096, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    expect("another value", futex(&word, FUTEX_WAIT, 4, NULL, NULL, 0) == -EAGAIN);
+    expect("unaligned", futex((char *)&word + 1, FUTEX_WAIT, 5, NULL, NULL, 0) == -EINVAL);
+    expect("bad time", futex(&word, FUTEX_WAIT, 5, &bad, NULL, 0) == -EINVAL);
+    expect("negative time", futex(&word, FUTEX_WAIT, 5, &negative, NULL, 0) == -EINVAL);
+    expect("no time at all", futex(&word, FUTEX_WAIT, 5, &none, NULL, 0) == -ETIMEDOUT);
+    expect("no bits", futex(&word, FUTEX_WAIT_BITSET, 5, &none, NULL, 0) == -EINVAL);
+    expect("wake no bits", futex(&word, FUTEX_WAKE_BITSET, 1, NULL, NULL, 0) == -EINVAL);
+    expect("no access", futex(nowhere, FUTEX_WAIT, 0, &none, NULL, 0) == -EFAULT);
+    expect("nobody to wake", futex(&word, FUTEX_WAKE, 10, NULL, NULL, 0) == 0);
+    expect("compare and requeue",
+           futex(&word, FUTEX_CMP_REQUEUE, 1, (void *)1, &word, 6) == -EAGAIN);
+    expect("negative count", futex(&word, FUTEX_REQUEUE, 0x80000000u, NULL, &word, 0) == -EINVAL);
+    expect("no such operation", futex(&word, 99, 0, NULL, NULL, 0) == -ENOSYS);
+}
+
+static void timeouts(void)
+{
+    uint32_t word = 0;
+    const struct {
+        int operation;
+        clockid_t clock;
+        int absolute;
+    } ways[] = {
+        {FUTEX_WAIT, CLOCK_MONOTONIC, 0},
+        {FUTEX_WAIT_PRIVATE, CLOCK_MONOTONIC, 0},
+        {FUTEX_WAIT_BITSET, CLOCK_MONOTONIC, 1},
+        {FUTEX_WAIT_BITSET_PRIVATE | FUTEX_CLOCK_REALTIME, CLOCK_REALTIME, 1},
+    };
+    for (size_t i = 0; i < sizeof(ways) / sizeof(ways[0]); i++) {
+        int64_t start_ms = now_ms(ways[i].clock), ms = 30 + (ways[i].absolute ? start_ms : 0);
+        struct timespec ts = {ms / 1000, ms % 1000 * 1000000};
+        long rc = futex(&word, ways[i].operation, 0, &ts, NULL, FUTEX_BITSET_MATCH_ANY);
+        expect("timeout", rc == -ETIMEDOUT);
+        expect("not too early", now_ms(ways[i].clock) - start_ms >= 29);
+    }
+}
+
+static void wakes(void)
+{
+    _Atomic uint32_t word = 0;
+    for (int i = 0; i < 5; i++) {
+        start(i, &word, FUTEX_WAIT_BITSET_PRIVATE, 1u << i | 32);
+    }
+    expect("wake two", futex(&word, FUTEX_WAKE_PRIVATE, 2, NULL, NULL, 0) == 2);
+    expect("two were woken", woken_count(5) == 2);
+    expect("bit 3", futex(&word, FUTEX_WAKE_BITSET_PRIVATE, 100, NULL, NULL, 8) == 1);
+    expect("the one of the bit", woken_count(5) == 3);
+    expect("the rest", futex(&word, FUTEX_WAKE_PRIVATE, 100, NULL, NULL, 0) == 2);
+    join(5);
+}
+
+static void requeues(void)
+{
+    _Atomic uint32_t one = 0, two = 0;
+    for (int i = 0; i < 6; i++) {
+        start(i, &one, FUTEX_WAIT_PRIVATE, 0);
+    }
+    expect("wake one, move three",
+           futex(&one, FUTEX_CMP_REQUEUE_PRIVATE, 1, (void *)3, &two, 0) == 4);
+    expect("one was woken", woken_count(6) == 1);
+    expect("two were left", futex(&one, FUTEX_WAKE_PRIVATE, 100, NULL, NULL, 0) == 2);
+    expect("three were moved", futex(&two, FUTEX_WAKE_PRIVATE, 100, NULL, NULL, 0) == 3);
+    join(6);
+}
+
+static void wake_ops(void)
+{
+    _Atomic uint32_t one = 0, two = 0;
+    for (int i = 0; i < 4; i++) {
+        start(i, i < 2 ? &one : &two, FUTEX_WAIT_PRIVATE, 0);
+    }
+    uint32_t op = FUTEX_OP(FUTEX_OP_ADD, 7, FUTEX_OP_CMP_EQ, 0);
+    expect("wake both", futex(&one, FUTEX_WAKE_OP_PRIVATE, 1, (void *)100, &two, op) == 3);
+    expect("and add", two == 7);
+    op = FUTEX_OP((FUTEX_OP_OR | FUTEX_OP_OPARG_SHIFT), 4, FUTEX_OP_CMP_LT, 7);
+    expect("wake the first only", futex(&one, FUTEX_WAKE_OP_PRIVATE, 9, (void *)9, &two, op) == 1);
+    expect("and or", two == 23);
+    op = FUTEX_OP(FUTEX_OP_ANDN, 16, FUTEX_OP_CMP_GE, 0);
+    expect("nobody", futex(&one, FUTEX_WAKE_OP_PRIVATE, 9, (void *)9, &two, op) == 0 && two == 7);
+    join(4);
+}
+
+/* A file that is mapped twice: one futex if shared, two if private. */
+static void shared(void)
+{
+    int fd = open("/tmp/futex.dat", O_RDWR | O_CREAT, 0600);
+    expect("file", fd >= 0 && ftruncate(fd, 8192) == 0);
+    char *a = mmap(NULL, 8192, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    char *b = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 4096);
+    expect("mapped", a != MAP_FAILED && b != MAP_FAILED);
+    start(0, (_Atomic uint32_t *)(void *)(a + 4096 + 64), FUTEX_WAIT, 0);
+    expect("private is by address", futex(b + 64, FUTEX_WAKE_PRIVATE, 9, NULL, NULL, 0) == 0);
+    expect("another word", futex(b + 68, FUTEX_WAKE, 9, NULL, NULL, 0) == 0);
+    expect("the same word", futex(b + 64, FUTEX_WAKE, 9, NULL, NULL, 0) == 1);
+    join(1);
+    unlink("/tmp/futex.dat");
+}
+
+/* Many hand-overs by two words, each a wait and a wake: one that is lost hangs here. */
+static _Atomic uint32_t turn;
+
+static void *player(void *argument)
+{
+    uint32_t me = (uint32_t)(uintptr_t)argument;
+    for (uint32_t i = 0; i < 3000; i++) {
+        uint32_t now;
+        while ((now = turn) % 3 != me) {
+            futex(&turn, FUTEX_WAIT_PRIVATE, now, NULL, NULL, 0);
+        }
+        turn = now + 1;
+        futex(&turn, FUTEX_WAKE_PRIVATE, 100, NULL, NULL, 0);
+    }
+    return NULL;
+}
+
+static void hand_over(void)
+{
+    pthread_t threads[3];
+    for (uintptr_t i = 0; i < 3; i++) {
+        pthread_create(&threads[i], NULL, player, (void *)i);
+    }
+    for (int i = 0; i < 3; i++) {
+        pthread_join(threads[i], NULL);
+    }
+    expect("turns", turn == 9000);
+}
+
+int main(void)
+{
+    setvbuf(stdout, NULL, _IOLBF, 0);
+    errors();
+    timeouts();
+    wakes();
+    requeues();
+    wake_ops();
+    shared();
+    hand_over();
+    printf("failures=%d\n", failures);
+    return failures != 0;
+}
