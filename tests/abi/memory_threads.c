@@ -20,6 +20,8 @@
 
 static uint32_t page_count, round_count;
 static atomic_int failures;
+/* While a piece has a hole, nobody else may map anything: it could come to lie there. */
+static pthread_mutex_t holes = PTHREAD_MUTEX_INITIALIZER;
 static uint64_t *read_by_all; /* written once, then only read, by all threads */
 
 struct piece {
@@ -106,11 +108,13 @@ static void change(struct piece *p, uint32_t page, uint32_t count)
     int rc = 0;
     switch (next_random(p) % 6) {
     case 0:
+        pthread_mutex_lock(&holes);
         rc = munmap(at, bytes);
         if (mmap(at, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1,
                  0) != at) {
             rc = -1;
         }
+        pthread_mutex_unlock(&holes);
         forget(p, page, count);
         break;
     case 1:
@@ -129,7 +133,9 @@ static void change(struct piece *p, uint32_t page, uint32_t count)
         rc = madvise(at, bytes, MADV_PAGEOUT);
         break;
     default:
+        pthread_mutex_lock(&holes);
         move_pages(p, page, count);
+        pthread_mutex_unlock(&holes);
         break;
     }
     if (rc != 0) {
