@@ -160,6 +160,9 @@ static void print_text(const Dilos__InstanceInfo *info)
     if (info->n_extents > 0) {
         printf("\n");
         print_extent_table(info->extents, info->n_extents);
+        if (info->extents_cut) {
+            printf("... and more: dilosctl slab list --instance %s\n", info->name);
+        }
     }
 }
 

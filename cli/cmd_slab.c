@@ -1,13 +1,85 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 
 #include "cli/args.h"
 #include "cli/cli.h"
 #include "cli/print.h"
 #include "cli/session.h"
 #include "cli/words.h"
+#include "lib/base/check.h"
 #include "lib/sys/text.h"
+
+/* A pool of 1 TiB in slabs of 1 MiB that all belong to somebody else has 2^20 extents. */
+#define PAGES_MAX 4096u
+
+/* All extents: each page of the controller's answer is kept, the list points into them. */
+struct extents {
+    size_t count;
+    Dilos__SlabInfo **list;
+    uint32_t page_count;
+    Dilos__SlabList *pages[PAGES_MAX];
+};
+
+static void extents_add(struct extents *extents, Dilos__SlabList *page)
+{
+    extents->list =
+        realloc(extents->list, (extents->count + page->n_extents + 1) * sizeof(*extents->list));
+    CHECK(extents->list != NULL);
+    if (page->n_extents > 0) {
+        memcpy(extents->list + extents->count, page->extents,
+               page->n_extents * sizeof(*extents->list));
+    }
+    extents->count += page->n_extents;
+    extents->pages[extents->page_count++] = page;
+}
+
+static void extents_free(struct extents *extents)
+{
+    for (uint32_t i = 0; i < extents->page_count; i++) {
+        dilos__slab_list__free_unpacked(extents->pages[i], NULL);
+    }
+    free(extents->list);
+    free(extents);
+}
+
+/* Asks until there is no further page. */
+static int extents_ask(struct session *s, Dilos__SlabFilter *request, struct extents *extents)
+{
+    Dilos__SlabList *page = NULL;
+    do {
+        if (page != NULL) {
+            request->from_node = page->next_node;
+            request->from_slab = page->next_slab;
+        }
+        int exit_code = session_call(s, DILOS__MESSAGE_TYPE__MESSAGE_SLAB_LIST, &request->base,
+                                     &dilos__slab_list__descriptor, SESSION_TIMEOUT_MS, &page);
+        if (exit_code != EXIT_DONE) {
+            return exit_code;
+        }
+        extents_add(extents, page);
+    } while (page->next_node[0] != '\0' && extents->page_count < PAGES_MAX);
+    if (page->next_node[0] != '\0') {
+        return cli_fail(EXIT_FAILED, "ask with --node or --instance", "there are too many slabs");
+    }
+    return EXIT_DONE;
+}
+
+static void print_list(const struct cli *cli, const struct extents *extents)
+{
+    if (cli->output == CLI_OUTPUT_JSON) {
+        struct json j;
+        json_init(&j, stdout, false);
+        json_object(&j, NULL);
+        print_extents(&j, "extents", extents->list, extents->count);
+        json_object_end(&j);
+        json_fini(&j);
+    } else {
+        print_extent_table(extents->list, extents->count);
+    }
+}
 
 int cmd_slab_list(struct cli *cli)
 {
@@ -25,22 +97,13 @@ int cmd_slab_list(struct cli *cli)
     Dilos__SlabFilter request = DILOS__SLAB_FILTER__INIT;
     request.node = (char *)(uintptr_t)node;
     request.instance = (char *)(uintptr_t)instance;
-    Dilos__SlabList *list;
-    exit_code = session_call(s, DILOS__MESSAGE_TYPE__MESSAGE_SLAB_LIST, &request.base,
-                             &dilos__slab_list__descriptor, SESSION_TIMEOUT_MS, &list);
-    if (exit_code == EXIT_DONE && cli->output == CLI_OUTPUT_JSON) {
-        struct json j;
-        json_init(&j, stdout, false);
-        json_object(&j, NULL);
-        print_extents(&j, "extents", list->extents, list->n_extents);
-        json_object_end(&j);
-        json_fini(&j);
-    } else if (exit_code == EXIT_DONE) {
-        print_extent_table(list->extents, list->n_extents);
-    }
+    struct extents *extents = calloc(1, sizeof(*extents));
+    CHECK(extents != NULL);
+    exit_code = extents_ask(s, &request, extents);
     if (exit_code == EXIT_DONE) {
-        dilos__slab_list__free_unpacked(list, NULL);
+        print_list(cli, extents);
     }
+    extents_free(extents);
     session_close(s);
     return exit_code;
 }

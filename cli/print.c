@@ -194,6 +194,7 @@ void print_instance(struct json *j, const char *key, const Dilos__InstanceInfo *
     }
     if (detailed) {
         print_extents(j, "extents", info->extents, info->n_extents);
+        json_bool(j, "extents_cut", info->extents_cut);
         if (info->live != NULL) {
             print_live(j, "live", info->live);
         } else {

@@ -50,27 +50,42 @@ Dilos__SlabInfo *info_extent(const struct core *core, const struct extent *exten
     return m;
 }
 
-static bool wants(const struct core *core, uint32_t node, uint32_t instance, uint32_t i)
+static bool wants(const struct core *core, const struct info_slabs *which, uint32_t node)
 {
-    return core->nodes[i].used && (node == CORE_NONE || node == i) &&
-           (instance == CORE_NONE || core->owned[instance][i] > 0);
+    return core->nodes[node].used && (which->node == CORE_NONE || which->node == node) &&
+           (which->instance == CORE_NONE || core->owned[which->instance][node] > 0);
 }
 
-Dilos__SlabList *info_slabs(const struct core *core, uint32_t node, uint32_t instance)
+/* Adds those of one node, from `first` on. False: there is no room for another one. */
+static bool add_extents(const struct core *core, const struct info_slabs *which, uint32_t node,
+                        uint32_t first, uint32_t count_max, Dilos__SlabList *m)
 {
-    Dilos__SlabList *m = info_zeroed(1, sizeof(*m));
-    dilos__slab_list__init(m);
-    m->extents = info_zeroed(INFO_EXTENTS_MAX, sizeof(*m->extents));
-    for (uint32_t i = 0; i < CORE_NODES_MAX; i++) {
-        uint32_t first = 0;
-        while (wants(core, node, instance, i) && first < core->nodes[i].slab_count &&
-               m->n_extents < INFO_EXTENTS_MAX) {
-            struct extent extent = slab_extent(core, i, first);
-            if (instance == CORE_NONE || extent.owner == instance + 1) {
-                m->extents[m->n_extents++] = info_extent(core, &extent);
+    while (first < core->nodes[node].slab_count) {
+        struct extent extent = slab_extent(core, node, first);
+        if (which->instance == CORE_NONE || extent.owner == which->instance + 1) {
+            if (m->n_extents == count_max) {
+                m->next_node = info_text(core->nodes[node].name);
+                m->next_slab = first;
+                return false;
             }
-            first += extent.count;
+            m->extents[m->n_extents++] = info_extent(core, &extent);
         }
+        first += extent.count;
+    }
+    return true;
+}
+
+Dilos__SlabList *info_slabs(const struct core *core, const struct info_slabs *which)
+{
+    uint32_t count_max =
+        which->count_max == 0 ? INFO_EXTENTS_MAX : MIN(which->count_max, INFO_EXTENTS_MAX);
+    Dilos__SlabList *m = info_zeroed(1, sizeof(*m));
+    bool room = true;
+    dilos__slab_list__init(m);
+    m->extents = info_zeroed(count_max, sizeof(*m->extents));
+    for (uint32_t i = which->from_node; i < CORE_NODES_MAX && room; i++) {
+        uint32_t first = i == which->from_node ? which->from_slab : 0;
+        room = !wants(core, which, i) || add_extents(core, which, i, first, count_max, m);
     }
     return m;
 }
@@ -99,10 +114,14 @@ Dilos__InstanceInfo *info_instance(const struct core *core, uint32_t slot, bool 
     m->ended_ns = instance->ended_ns;
     m->slabs_held = core->held[slot];
     if (with_extents) {
-        Dilos__SlabList *slabs = info_slabs(core, CORE_NONE, slot);
+        const struct info_slabs which = {.node = CORE_NONE, .instance = slot};
+        Dilos__SlabList *slabs = info_slabs(core, &which);
+        m->extents_cut = slabs->next_node[0] != '\0';
         m->n_extents = slabs->n_extents;
         m->extents = slabs->extents;
-        free(slabs);
+        slabs->n_extents = 0;
+        slabs->extents = NULL;
+        dilos__slab_list__free_unpacked(slabs, NULL);
     }
     return m;
 }

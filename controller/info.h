@@ -14,10 +14,14 @@ Dilos__SlabInfo *info_extent(const struct core *core, const struct extent *exten
 Dilos__EventInfo *info_history(const struct history *history);
 
 #define INFO_EXTENTS_MAX 8192u /* in one reply */
-/*
- * Extents of a node (or CORE_NONE: all) and of an instance (or CORE_NONE: all, with the free ones).
- */
-Dilos__SlabList *info_slabs(const struct core *core, uint32_t node, uint32_t instance);
+struct info_slabs {
+    uint32_t node;     /* CORE_NONE: all */
+    uint32_t instance; /* CORE_NONE: all, and what is free */
+    uint32_t from_node, from_slab;
+    uint32_t count_max; /* 0: INFO_EXTENTS_MAX */
+};
+/* The next of them, and where those begin that are left. */
+Dilos__SlabList *info_slabs(const struct core *core, const struct info_slabs *which);
 
 /* malloc, strdup and calloc that end the process when there is no memory. */
 void *info_zeroed(size_t count, size_t bytes);

@@ -202,23 +202,27 @@ void on_slab_list(void *context, struct rpc_connection *connection, struct rpc_r
 {
     struct controller *c = context;
     const Dilos__SlabFilter *m = (const Dilos__SlabFilter *)message;
-    uint32_t node = CORE_NONE, instance = CORE_NONE;
-    if (!controller_settle(c)) {
+    struct info_slabs which = {.node = CORE_NONE,
+                               .instance = CORE_NONE,
+                               .from_slab = m->from_slab,
+                               .count_max = m->count_max};
+    bool ok = controller_settle(c);
+    if (ok && m->node[0] != '\0') {
+        which.node = node_or_fail(c, m->node, request);
+        ok = which.node != CORE_NONE;
+    }
+    if (ok && m->instance[0] != '\0') {
+        which.instance = instance_or_fail(c, m->instance, request);
+        ok = which.instance != CORE_NONE;
+    }
+    if (ok && m->from_node[0] != '\0') {
+        which.from_node = node_or_fail(c, m->from_node, request);
+        ok = which.from_node != CORE_NONE;
+    }
+    if (!ok) {
         return;
     }
-    if (m->node[0] != '\0') {
-        node = node_or_fail(c, m->node, request);
-        if (node == CORE_NONE) {
-            return;
-        }
-    }
-    if (m->instance[0] != '\0') {
-        instance = instance_or_fail(c, m->instance, request);
-        if (instance == CORE_NONE) {
-            return;
-        }
-    }
-    Dilos__SlabList *list = info_slabs(c->core, node, instance);
+    Dilos__SlabList *list = info_slabs(c->core, &which);
     rpc_reply(request, &list->base);
     dilos__slab_list__free_unpacked(list, NULL);
     (void)connection;

@@ -92,9 +92,14 @@ void on_image_build(void *context, struct rpc_connection *connection, struct rpc
     const Dilos__ImageBuild *m = (const Dilos__ImageBuild *)message;
     uint32_t agent =
         m->agent[0] == '\0' ? place_instance(c->core) : core_find_agent(c->core, m->agent);
+    if (agent == CORE_NONE && m->agent[0] == '\0') {
+        rpc_fail(request, DILOS__ERROR_CODE__ERROR_REFUSED,
+                 "no agent is connected, and an image is built by one",
+                 "start dilos-agent on a compute host, then try again");
+        return;
+    }
     if (agent == CORE_NONE) {
-        rpc_fail(request, DILOS__ERROR_CODE__ERROR_NOT_FOUND,
-                 m->agent[0] == '\0' ? "no agent is connected" : "there is no agent of that name",
+        rpc_fail(request, DILOS__ERROR_CODE__ERROR_NOT_FOUND, "there is no agent of that name",
                  "dilosctl status lists the agents");
         return;
     }

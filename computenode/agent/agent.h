@@ -29,7 +29,8 @@ struct agent_config {
     const char *fabric_only;
     bool foreign_guests; /* as instance_host's */
     bool kvm;
-    const char *kvm_reason; /* why TCG is used; "": nobody asked for better */
+    uint64_t image_cache_bytes; /* as image_request's */
+    const char *kvm_reason;     /* why TCG is used; "": nobody asked for better */
 };
 
 /* Strings outlive it. Errors: -EINVAL the controller's address, -ENOMEM, of the state folder. */

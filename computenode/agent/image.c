@@ -10,11 +10,13 @@
 #include <unistd.h>
 
 #include "computenode/agent/elf_deps.h"
+#include "computenode/agent/image_cache.h"
 #include "computenode/agent/image_stage.h"
 #include "lib/sys/sys.h"
 #include "lib/sys/text.h"
 
 #define MANIFEST_BYTES_MAX 4096u
+#define LINK_TRIES         3u
 
 static int fail(struct image_result *ret, int error, const char *what, const char *name)
 {
@@ -111,6 +113,23 @@ static int make_folder(const char *folder, struct image_result *ret)
     return r < 0 ? fail(ret, r, "a folder can't be made: ", folder) : 0;
 }
 
+/* Gives the image its further name. A file system apart from the images' can't: then it has none.
+ */
+static int image_link(const struct image_request *request, struct image_result *ret)
+{
+    if (request->link == NULL) {
+        return 0;
+    }
+    (void)unlink(request->link);
+    if (link(ret->path, request->link) < 0) {
+        return errno == EXDEV || errno == EPERM
+                   ? 0
+                   : fail(ret, -errno, "the image can't be linked to ", request->link);
+    }
+    (void)snprintf(ret->path, sizeof(ret->path), "%s", request->link);
+    return 0;
+}
+
 /* Finds the image of the same inputs, or makes it. */
 static int make_cached(const struct image_request *request, struct image_result *ret)
 {
@@ -131,11 +150,24 @@ static int make_cached(const struct image_request *request, struct image_result 
                 ? fail(ret, -ENAMETOOLONG, "the state folder's path is too long", "")
                 : make_folder(folder, ret);
     }
-    if (r == 0 && access(ret->path, R_OK) < 0) {
-        r = image_stage_make(plan, ret->path, ret->error);
+    for (uint32_t i = 0; r == 0; i++) {
+        if (access(ret->path, R_OK) < 0) {
+            r = image_stage_make(plan, ret->path, ret->error);
+        }
+        image_cache_touch(ret->path);
+        r = r < 0 ? r : image_link(request, ret);
+        if (r != -ENOENT || i == LINK_TRIES) {
+            break;
+        }
+        r = 0; /* pruned by another launch just now */
     }
     plan = image_plan_close(plan);
-    return r < 0 ? r : image_size(ret);
+    r = r < 0 ? r : image_size(ret);
+    bool kept = request->link == NULL || strcmp(ret->path, request->link) == 0;
+    if (r == 0 && kept) {
+        (void)image_cache_prune(folder, request->cache_bytes);
+    }
+    return r;
 }
 
 static int manifest_read(const char *folder, const char *name, struct image_info *ret)
@@ -201,7 +233,8 @@ static int use_named(const struct image_request *request, struct image_result *r
     (void)snprintf(ret->program, sizeof(ret->program), "%s", own ? info.program : request->program);
     (void)snprintf(ret->path, sizeof(ret->path), "%s/%s.erofs", request->folder, request->name);
     ret->entry_count = info.entry_count;
-    return image_size(ret);
+    int r = image_link(request, ret);
+    return r < 0 ? r : image_size(ret);
 }
 
 int image_prepare(const struct image_request *request, struct image_result *ret)
@@ -218,16 +251,13 @@ int image_build(const struct image_request *request, struct image_result *ret)
         return fail(ret, -EINVAL, "an image's name has to be [a-z0-9][a-z0-9-]*, not ",
                     request->name);
     }
-    int r = make_cached(request, ret);
+    struct image_request named = *request;
+    (void)snprintf(path, sizeof(path), "%s/%s.erofs", request->folder, request->name);
+    named.link = path;
+    int r = make_cached(&named, ret);
     if (r < 0) {
         return r;
     }
-    (void)snprintf(path, sizeof(path), "%s/%s.erofs", request->folder, request->name);
-    (void)unlink(path);
-    if (link(ret->path, path) < 0) {
-        return fail(ret, -errno, "the image can't be kept: ", strerror(errno));
-    }
-    (void)snprintf(ret->path, sizeof(ret->path), "%s/%s.erofs", request->folder, request->name);
     r = manifest_write(request, ret);
     return r < 0 ? fail(ret, r, "the manifest can't be written: ", strerror(-r)) : 0;
 }

@@ -28,10 +28,12 @@ struct image_request {
     const char *program; /* a path, or a name looked up on PATH */
     const struct image_file *files;
     uint32_t file_count;
+    const char *link;     /* a further name for the image, which keeps it; NULL: none */
+    uint64_t cache_bytes; /* the cache is kept below that, as far as it isn't in use */
 };
 
 struct image_result {
-    char path[IMAGE_PATH_BYTES];    /* of the image */
+    char path[IMAGE_PATH_BYTES];    /* of the image; the link, if there is one */
     char program[IMAGE_PATH_BYTES]; /* in the guest */
     uint64_t bytes;
     uint32_t entry_count;

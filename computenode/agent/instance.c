@@ -37,9 +37,16 @@ struct prepare {
     struct image_request request;
     struct image_file *files;
     char folder[IMAGE_PATH_BYTES];
+    char link[IMAGE_PATH_BYTES];
     int error;
     struct image_result result;
 };
+
+/* The name by which it keeps its image while it runs. */
+static void root_link(const struct instance *instance, char *ret)
+{
+    (void)snprintf(ret, IMAGE_PATH_BYTES, "%.1000s/root.erofs", instance->folder);
+}
 
 void instance_move(struct instance *instance, enum instance_state to)
 {
@@ -47,6 +54,9 @@ void instance_move(struct instance *instance, enum instance_state to)
     instance->state = to;
     instance->host->changed(instance->host->context, instance);
     if (to == INSTANCE_ENDED) {
+        char link[IMAGE_PATH_BYTES];
+        root_link(instance, link);
+        (void)unlink(link); /* its image may go from the cache */
         instance->host->output(instance->host->context, instance);
     }
 }
@@ -174,6 +184,7 @@ static int prepare_start(struct instance *instance)
                                             .guest_path = spec->files[i]->guest_path};
     }
     (void)snprintf(job->folder, sizeof(job->folder), "%.900s/images", instance->host->state);
+    root_link(instance, job->link);
     job->instance = instance;
     job->request = (struct image_request){
         .folder = job->folder,
@@ -181,6 +192,8 @@ static int prepare_start(struct instance *instance)
         .program = spec->n_arguments > 0 ? spec->arguments[0] : "",
         .files = job->files,
         .file_count = (uint32_t)spec->n_files,
+        .link = job->link,
+        .cache_bytes = instance->host->image_cache_bytes,
     };
     int r = jobs_run(instance->host->jobs, prepare_work, prepare_done, job);
     if (r < 0) {

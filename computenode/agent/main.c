@@ -105,6 +105,7 @@ static int run(const struct options *options)
         .kernel = options->kernel_path[0] == '\0' ? NULL : options->kernel_path,
         .fabric_only = options->fabric_only,
         .foreign_guests = options->foreign_guests,
+        .image_cache_bytes = options->image_cache_bytes,
         .kvm_reason = reason,
     };
     if (!choose_accelerator(options, &config, reason)) {

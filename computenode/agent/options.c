@@ -11,7 +11,7 @@
 #include "computenode/agent/elf_deps.h"
 #include "lib/sys/text.h"
 
-#define OPTION_COUNT 11u
+#define OPTION_COUNT 12u
 #define MEMORY_MIN   (512 * MIB)
 
 static const char examples[] =
@@ -39,6 +39,8 @@ static const struct config_option *table(struct options *o)
          "auto (KVM if it works, else TCG), kvm or tcg; default auto."},
         {"fabric", CONFIG_TEXT, &o->fabric, "only=NAME",
          "Reach memory nodes by shm, tcp or verbs only; default: the best that works."},
+        {"image-cache", CONFIG_SIZE, &o->image_cache_bytes, "SIZE",
+         "Root images of earlier launches are kept up to this size; default 4G."},
         {"allow-foreign-guests", CONFIG_FLAG, &o->foreign_guests, NULL,
          "Serve far memory to VMMs that others start here too (dilosctl launch --device-only)."},
         {"check", CONFIG_FLAG, &o->check, NULL,
@@ -169,8 +171,10 @@ static int resolve(struct options *o)
 
 int options_load(struct options *options, int argc, char **argv)
 {
-    *options = (struct options){
-        .controller = "127.0.0.1:7400", .state = "/var/lib/dilos/agent", .accel = "auto"};
+    *options = (struct options){.controller = "127.0.0.1:7400",
+                                .state = "/var/lib/dilos/agent",
+                                .accel = "auto",
+                                .image_cache_bytes = 4 * GIB};
     host_name(options->name_default);
     options->name = options->name_default;
     options->host = options->name_default;

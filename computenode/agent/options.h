@@ -24,6 +24,7 @@ struct options {
     struct config_list labels;
     bool check;
     bool foreign_guests;
+    uint64_t image_cache_bytes;
     const char *fabric_only; /* from `fabric`; NULL: any */
     char name_default[OPTIONS_NAME_BYTES];
     char state_path[VMM_PATH_BYTES];

@@ -166,7 +166,8 @@ static struct build *build_new(struct agent *agent, struct rpc_request *request,
                                           .name = build->message->name,
                                           .program = build->message->program,
                                           .files = build->files,
-                                          .file_count = (uint32_t)message->n_files};
+                                          .file_count = (uint32_t)message->n_files,
+                                          .cache_bytes = agent->config.image_cache_bytes};
     return build;
 }
 

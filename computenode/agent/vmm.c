@@ -224,27 +224,28 @@ static int write_probe_spec(const char *folder)
     return r < 0 ? r : sys_write_file(path, data, length);
 }
 
-static bool probe_boot(const struct vmm_config *config, char *ret_reason)
+static bool probe_boot(const struct vmm_config *config, uint32_t limit_ms, char *ret_reason)
 {
     char path[TEXT_BYTES];
     char said[512];
     pid_t pid;
     int pidfd;
+    (void)snprintf(path, sizeof(path), "%s/serial", config->folder);
+    (void)unlink(path); /* what an earlier boot said */
     int r = vmm_start(config, &pid, &pidfd);
     if (r < 0) {
         (void)snprintf(ret_reason, VMM_REASON_BYTES, "QEMU can't be started: %s", strerror(-r));
         return false;
     }
     struct pollfd end = {.fd = pidfd, .events = POLLIN};
-    bool ended = poll(&end, 1, VMM_PROBE_MS) > 0;
+    bool ended = poll(&end, 1, (int)limit_ms) > 0;
     if (!ended) {
         (void)kill(pid, SIGKILL);
     }
     (void)waitpid(pid, NULL, 0);
     (void)close(pidfd);
-    (void)snprintf(path, sizeof(path), "%s/serial", config->folder);
     vmm_tail(path, said, sizeof(said));
-    if (strstr(said, PROBE_OK) != NULL) {
+    if (ended && strstr(said, PROBE_OK) != NULL) {
         return true;
     }
     (void)snprintf(path, sizeof(path), "%s/qemu.log", config->folder);
@@ -253,9 +254,23 @@ static bool probe_boot(const struct vmm_config *config, char *ret_reason)
         (void)snprintf(ret_reason, VMM_REASON_BYTES, "a test boot failed: %.180s", said);
     } else {
         (void)snprintf(ret_reason, VMM_REASON_BYTES, "a test boot did not end within %u ms",
-                       VMM_PROBE_MS);
+                       limit_ms);
     }
     return false;
+}
+
+bool vmm_boots(const char *qemu, const char *kernel, const char *folder, bool kvm,
+               uint32_t limit_ms, char *ret_reason)
+{
+    int r = sys_make_folders(folder);
+    r = r < 0 ? r : write_probe_spec(folder);
+    if (r < 0) {
+        (void)snprintf(ret_reason, VMM_REASON_BYTES, "%.180s: %s", folder, strerror(-r));
+        return false;
+    }
+    struct vmm_config config = {
+        .qemu = qemu, .kernel = kernel, .folder = folder, .kvm = kvm, .memory_bytes = PROBE_MEMORY};
+    return probe_boot(&config, limit_ms, ret_reason);
 }
 
 bool vmm_kvm_works(const char *qemu, const char *kernel, const char *folder, char *ret_reason)
@@ -265,16 +280,5 @@ bool vmm_kvm_works(const char *qemu, const char *kernel, const char *folder, cha
         (void)snprintf(ret_reason, VMM_REASON_BYTES, "/dev/kvm: %s", strerror(errno));
         return false;
     }
-    int r = sys_make_folders(folder);
-    r = r < 0 ? r : write_probe_spec(folder);
-    if (r < 0) {
-        (void)snprintf(ret_reason, VMM_REASON_BYTES, "%.180s: %s", folder, strerror(-r));
-        return false;
-    }
-    struct vmm_config config = {.qemu = qemu,
-                                .kernel = kernel,
-                                .folder = folder,
-                                .kvm = true,
-                                .memory_bytes = PROBE_MEMORY};
-    return probe_boot(&config, ret_reason);
+    return vmm_boots(qemu, kernel, folder, true, VMM_PROBE_MS, ret_reason);
 }

@@ -35,9 +35,15 @@ int vmm_start(const struct vmm_config *config, pid_t *ret_pid, int *ret_pidfd) M
  */
 int vmm_find(const char *wanted, char ret_path[VMM_PATH_BYTES]) MUST_CHECK;
 
-/* Whether KVM works is found out by booting `kernel` in probe mode under it. ret_reason: why not.*/
 #define VMM_PROBE_MS     3000u
 #define VMM_REASON_BYTES 256u
+/*
+ * Boots `kernel` in probe mode in `folder` and waits, at most limit_ms, until it has said that all
+ * is well and ended. Blocks. ret_reason: why it did not.
+ */
+bool vmm_boots(const char *qemu, const char *kernel, const char *folder, bool kvm,
+               uint32_t limit_ms, char *ret_reason);
+/* Whether KVM works: if there is one, by booting under it within VMM_PROBE_MS. */
 bool vmm_kvm_works(const char *qemu, const char *kernel, const char *folder, char *ret_reason);
 
 /* The last bytes of a text file, control characters made harmless. "" if there is none. */

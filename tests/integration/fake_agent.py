@@ -139,3 +139,20 @@ class Refused(Exception):
     def __init__(self, error):
         super().__init__(error['message'])
         self.error = error
+
+
+def ask(lab, kind, message, fields, reply_message):
+    """One request as an operator sends it; its reply."""
+    with socket.socket(socket.AF_UNIX) as s:
+        s.settimeout(LIMIT_S)
+        s.connect(lab.address[len('unix:'):])
+        hello = SCHEMA.encode('Hello', {'role': 'ROLE_OPERATOR', 'name': 'test', 'version_min': 1,
+                                        'version_max': 1})
+        s.sendall(wire.frame(SCHEMA.value('MESSAGE_HELLO'), hello))
+        wire.read_frame(s)
+        s.sendall(wire.frame(SCHEMA.value('MESSAGE_' + kind), SCHEMA.encode(message, fields),
+                             request_id=2))
+        _, flags, _, body = wire.read_frame(s)
+    if flags & wire.ERROR:
+        raise Refused(SCHEMA.decode('Error', body))
+    return SCHEMA.decode(reply_message, body)

@@ -11,6 +11,8 @@ from lab import tap, wire  # noqa: E402,F401  pylint: disable=wrong-import-posit
 from lab.lab import BUILD, Lab, LabError  # noqa: E402,F401  pylint: disable=wrong-import-position
 
 BEHAVE = os.path.join(BUILD, 'tests', 'integration', 'behave')
+BIG = os.path.join(BUILD, 'tests', 'integration', 'big')
+LARGE = os.path.join(BUILD, 'tests', 'abi', 'abi-large')
 MEMCHECK = os.path.join(BUILD, 'tests', 'integration', 'memcheck')
 LOCAL = '16M'
 RUN_LIMIT_S = 100

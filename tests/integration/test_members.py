@@ -4,9 +4,11 @@ import os
 import random
 import socket
 import struct
+import subprocess
 import sys
 
 from support import SOURCE, Lab, free_port, start_pool, tap, wire
+from lab.lab import program
 from lab.tap import expect, expect_equal, expect_in
 
 SCHEMA = wire.Schema(os.path.join(SOURCE, 'proto', 'dilos.proto'))
@@ -72,6 +74,43 @@ def test_port_in_use(lab, _):
     lab.daemons.remove(node)
     expect_in(f'127.0.0.1:{port}', node.log(), 'the address is named')
     expect_in('use', node.log(), 'and what is wrong with it')
+
+
+def test_port_of_the_controller_in_use(lab, _):
+    with socket.socket() as taken:
+        taken.bind(('127.0.0.1', 0))
+        taken.listen()
+        address = '127.0.0.1:' + str(taken.getsockname()[1])
+        second = lab.start('controller-port', [
+            lab.daemons[0].command[0], '--listen', address, '--state', lab.path('port-state')])
+        expect(second.wait_end() != 0, 'it fails')
+    lab.daemons.remove(second)
+    expect_in(address, second.log(), 'the address is named')
+    expect_in('use', second.log(), 'and what is wrong with it')
+
+
+def test_no_agent(lab, _):
+    for words in (('image', 'build', 'x', '/bin/true'), ('launch', '--name', 'x', '/bin/true')):
+        done = lab.ctl(*words)
+        expect_equal(done.returncode, 4, f'{words}: {done.stderr}')
+        expect_in('remedy: ', done.stderr, f'{words}')
+        expect_in('agent', done.stderr, f'{words}')
+    expect_equal(lab.ctl('image', 'build', '--agent', 'nobody', 'x', '/bin/true').returncode, 5,
+                 'an agent that does not exist')
+
+
+def test_example_configurations(lab, _):
+    """Every line of deploy/conf, those that are commented out too, is one that its daemon knows."""
+    for name in ('controller', 'memnode', 'agent'):
+        with open(os.path.join(SOURCE, 'deploy', 'conf', name + '.conf'), encoding='utf-8') as f:
+            lines = [line.lstrip('# ') for line in f if '=' in line]
+        expect(len(lines) >= 5, f'{name}.conf has examples')
+        with open(lab.path('example.conf'), 'w', encoding='utf-8') as f:
+            f.writelines(lines)
+        # The file is read before the flags.
+        done = subprocess.run([program(name), '--config', lab.path('example.conf'), '--no-such'],
+                              capture_output=True, text=True, timeout=20, check=False)
+        expect_in('--no-such', done.stderr, f'{name}.conf is fine, only the flag is not')
 
 
 def test_controller_twice(lab, _):

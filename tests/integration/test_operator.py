@@ -5,7 +5,7 @@ import os
 import subprocess
 import sys
 
-from fake_agent import FakeAgent, Refused, SCHEMA
+from fake_agent import FakeAgent, Refused, SCHEMA, ask
 from support import Lab, launch, start_pool, tap, wait_all_free
 from lab.lab import program
 from lab.tap import expect, expect_equal, expect_in
@@ -62,6 +62,16 @@ def test_slabs_of_an_instance(lab, shared):
     extents = lab.json('slab', 'list', '--instance', 'slabs')['extents']
     expect_equal(sum(e['slab_count'] for e in extents), 6, 'as dilosctl shows them')
     expect_equal({e['node'] for e in extents}, {'mn1', 'mn2'}, 'spread')
+    pages, at = [], {}
+    while at is not None:
+        page = ask(lab, 'SLAB_LIST', 'SlabFilter', {'count_max': 1, **at}, 'SlabList')
+        expect(len(page['extents']) <= 1, 'one at a time')
+        pages += page['extents']
+        at = {'from_node': page['next_node'], 'from_slab': page['next_slab']} \
+            if page['next_node'] else None
+    expect_equal([(e['node'], e['slab_first'], e['slab_count']) for e in pages],
+                 [(e['node'], e['slab_first'], e['slab_count'])
+                  for e in lab.json('slab', 'list')['extents']], 'in pages')
     agent.release(instance_id, slabs[:2])
     lab.wait_until(lambda: lab.slabs_in_use() == 4, 'two to be free')
     rest = agent.acquire(instance_id, 32, os.urandom(16))

@@ -60,8 +60,12 @@ static bool same_contents(const char *a, const char *b)
 static void test_contents(void)
 {
     const struct image_file files[] = {{in("data"), "/data"}, {in("program.awk"), ""}};
-    const struct image_request request = {
-        .folder = in("images"), .name = "", .program = "gawk", .files = files, .file_count = 2};
+    const struct image_request request = {.folder = in("images"),
+                                          .name = "",
+                                          .program = "gawk",
+                                          .files = files,
+                                          .file_count = 2,
+                                          .cache_bytes = GIB};
     EXPECT_EQ(image_prepare(&request, &result), 0);
     printf("# %s\n", result.error);
     EXPECT_STR(result.program, "/usr/bin/gawk");
@@ -90,7 +94,7 @@ static void test_contents(void)
 static void test_cache(void)
 {
     const struct image_request request = {
-        .folder = in("images"), .name = "", .program = "/bin/true"};
+        .folder = in("images"), .name = "", .program = "/bin/true", .cache_bytes = GIB};
     struct stat before;
     struct stat after;
     EXPECT_EQ(image_prepare(&request, &result), 0);
@@ -109,9 +113,68 @@ static void test_cache(void)
                                        .name = "",
                                        .program = "/bin/true",
                                        .files = files,
-                                       .file_count = 1};
+                                       .file_count = 1,
+                                       .cache_bytes = GIB};
     EXPECT_EQ(image_prepare(&more, &result), 0);
     EXPECT(strcmp(result.path, other.path) != 0);
+}
+
+static uint32_t images_in_cache(void)
+{
+    char command[300];
+    (void)snprintf(command, sizeof(command), "ls %s | grep -c erofs", in("images/cache"));
+    FILE *from = popen(command, "r");
+    unsigned count = 0;
+    CHECK(from != NULL);
+    CHECK(fscanf(from, "%u", &count) == 1);
+    (void)pclose(from);
+    return count;
+}
+
+/* An image of its own for each number, as a launch makes it; its size is about 2 MiB. */
+static void launch_image(uint32_t number, const char *link, uint64_t cache_bytes)
+{
+    char text[32];
+    (void)snprintf(text, sizeof(text), "%u", number);
+    CHECK(sys_write_file(in("number"), text, strlen(text)) == 0);
+    struct image_file file = {.host_path = in("number"), .guest_path = "/number"};
+    struct image_request request = {.folder = in("images"),
+                                    .name = "",
+                                    .program = "/bin/true",
+                                    .files = &file,
+                                    .file_count = 1,
+                                    .link = link,
+                                    .cache_bytes = cache_bytes};
+    EXPECT_EQ(image_prepare(&request, &result), 0);
+}
+
+/* The least recently used goes first; what is in use stays, and so does its name in the cache. */
+static void test_cache_is_bounded(void)
+{
+    uint32_t before = images_in_cache();
+    launch_image(1, in("root-1"), UINT64_MAX);
+    EXPECT_STR(result.path, in("root-1"));
+    uint64_t bytes = result.bytes;
+    EXPECT(bytes > MIB);
+    launch_image(2, NULL, UINT64_MAX);
+    launch_image(3, NULL, UINT64_MAX);
+    char third[IMAGE_PATH_BYTES];
+    (void)strcpy(third, result.path);
+    EXPECT_EQ(images_in_cache(), before + 3);
+    launch_image(2, NULL, UINT64_MAX); /* used again: now 3 is older */
+    char second[IMAGE_PATH_BYTES];
+    (void)strcpy(second, result.path);
+    launch_image(4, NULL, 3 * bytes + bytes / 2);
+    EXPECT_EQ(images_in_cache(), 3);
+    EXPECT(access(second, R_OK) == 0);
+    EXPECT(access(third, R_OK) < 0);
+    launch_image(5, in("root-5"), 0);
+    EXPECT_EQ(images_in_cache(), 2); /* 1 and 5 are in use */
+    EXPECT(extract(in("root-1")));
+    CHECK(unlink(in("root-1")) == 0);
+    CHECK(unlink(in("root-5")) == 0);
+    launch_image(6, NULL, 0);
+    EXPECT_EQ(images_in_cache(), 0);
 }
 
 static void test_named(void)
@@ -194,6 +257,7 @@ int main(void)
     make_inputs();
     TAP_RUN(test_contents);
     TAP_RUN(test_cache);
+    TAP_RUN(test_cache_is_bounded);
     TAP_RUN(test_named);
     TAP_RUN(test_refusals);
     TAP_RUN(test_mkfs_missing);

@@ -172,7 +172,8 @@ def test_slabs():
                {'node': 'mn1', 'slab_first': 4, 'slab_count': 1, 'slab_bytes': 1 << 20}]
     controller = start({'SLAB_LIST': {'extents': extents}, 'SLAB_INSPECT': extents[0]})
     got = ctl_json(controller, 'slab', 'list', '--node', 'mn1', '--instance', 'idx')['extents']
-    expect_equal(controller.asked[-1][1], {'node': 'mn1', 'instance': 'idx'}, 'filter')
+    asked = controller.asked[-1][1]
+    expect_equal((asked['node'], asked['instance']), ('mn1', 'idx'), 'filter')
     expect_equal(got[0]['state'], 'granted', 'state')
     expect_equal(got[1]['state'], 'free', 'the default of an enum')
     lines = ctl(controller, 'slab', 'list').stdout.splitlines()
@@ -180,6 +181,17 @@ def test_slabs():
     expect_in('4M', lines[1], 'its size')
     one = ctl_json(controller, 'slab', 'inspect', 'mn1', '3')
     expect_equal((one['slab_index'], one['instance']), (3, 'idx'), 'one slab')
+
+
+def test_slabs_come_in_pages():
+    def page(request):
+        at = request.get('from_slab', 0)
+        extents = [{'node': 'mn1', 'slab_first': at + i, 'slab_count': 1} for i in range(3)]
+        return {'extents': extents, **({'next_node': 'mn1', 'next_slab': at + 3} if at < 6 else {})}
+    controller = start({'SLAB_LIST': page})
+    got = ctl_json(controller, 'slab', 'list', '--node', 'mn1')['extents']
+    expect_equal([e['slab_first'] for e in got], list(range(9)), 'all pages')
+    expect_equal([a[1].get('from_slab', 0) for a in controller.asked], [0, 3, 6], 'asked for')
 
 
 def test_json_escapes():
