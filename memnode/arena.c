@@ -27,6 +27,7 @@ struct arena {
     void *reserved;
     uint64_t reserved_bytes;
     uint64_t huge_page_bytes; /* 0: normal pages */
+    bool pinned;
     struct slab *slabs;
 };
 
@@ -281,6 +282,23 @@ int arena_slab_prepare(struct arena *arena, uint32_t slab)
     return error;
 }
 
+int arena_pin(struct arena *arena)
+{
+    for (uint32_t i = 0; i < arena->slab_count; i++) {
+        int error = arena_slab_prepare(arena, i);
+        if (error != 0) {
+            return error;
+        }
+    }
+    arena->pinned = true;
+    return 0;
+}
+
+void arena_unpin(struct arena *arena)
+{
+    arena->pinned = false;
+}
+
 static bool reads_as_zeros(int fd, uint64_t offset)
 {
     static const uint8_t zeros[PAGE_BYTES];
@@ -319,6 +337,13 @@ int arena_slab_scrub(struct arena *arena, uint32_t slab)
 {
     CHECK(slab < arena->slab_count);
     struct slab *item = &arena->slabs[slab];
+    if (arena->pinned) {
+        memset(arena_slab_base(arena, slab), 0, arena->slab_bytes);
+        return reads_as_zeros(item->fd, 0) &&
+                       reads_as_zeros(item->fd, arena->slab_bytes - PAGE_BYTES)
+                   ? 0
+                   : -EIO;
+    }
     int error = punch(arena, item->fd);
     if (error != 0) {
         return error;

@@ -51,8 +51,15 @@ uint8_t *arena_slab_base(const struct arena *arena, uint32_t slab);
 int arena_slab_fd(const struct arena *arena, uint32_t slab);
 
 /*
- * Frees all pages of the slab and verifies that it reads as zeros. Nobody may use it meanwhile.
- * Errors: -EIO it could not be made zero; errno of the system.
+ * Maps every slab, for devices that have its pages registered: from now on scrubbing overwrites
+ * pages instead of freeing them, since the device would keep the old ones. Errors: -ENOMEM.
+ */
+int arena_pin(struct arena *arena) MUST_CHECK;
+void arena_unpin(struct arena *arena);
+
+/*
+ * Frees (of a pinned arena: overwrites) all pages of the slab and verifies that it reads as zeros.
+ * Nobody may use it meanwhile. Errors: -EIO it could not be made zero; errno of the system.
  */
 int arena_slab_scrub(struct arena *arena, uint32_t slab) MUST_CHECK;
 /*

@@ -7,12 +7,13 @@
 #include <string.h>
 #include <sys/resource.h>
 
+#include "lib/fabric/fabric_verbs.h"
 #include "lib/sys/text.h"
 #include "memnode/arena.h"
-#include "memnode/export_verbs.h"
 #include "memnode/node.h"
 
-#define DETAIL_BYTES 512u
+#define DETAIL_BYTES    512u
+#define VERBS_PORTS_MAX 32u
 
 /* "ok", "missing": works, but not as well as it could; "FAILED": the node would not start. */
 static void line(const char *state, const char *thing, const char *detail, const char *fix)
@@ -79,12 +80,37 @@ static void check_numa(void)
          count <= 1 ? "" : "start one memory node per NUMA node under numactl -N n -m n");
 }
 
+static const char *verbs_fix(const struct fabric_verbs_port *port)
+{
+    if (!port->active) {
+        return "bring the link up (ip link set ... up, or the cable)";
+    }
+    if (port->address[0] == '\0') {
+        return port->infiniband ? "name its IPoIB address with --listen-verbs"
+                                : "give its network interface an IPv4 address";
+    }
+    if (port->mtu_bytes < port->mtu_bytes_max && !port->infiniband) {
+        return "raise the MTU of its network interface and of the switches (4200 or more)";
+    }
+    if (!port->windows_2b) {
+        return "none: a region is registered for each slab instead, which makes attaching slower";
+    }
+    return "";
+}
+
 static void check_verbs(void)
 {
-    char detail[DETAIL_BYTES];
-    int error = export_verbs_probe(detail, sizeof(detail));
-    line(error == 0 ? "ok" : "missing", "verbs", detail,
-         error == 0 ? "" : "none needed: shared memory and TCP serve");
+    struct fabric_verbs_port ports[VERBS_PORTS_MAX];
+    uint32_t count = fabric_verbs_ports(ports, VERBS_PORTS_MAX);
+    if (count == 0) {
+        line("missing", "verbs", "no RDMA device", "none needed: shared memory and TCP serve");
+    }
+    for (uint32_t i = 0; i < count; i++) {
+        char detail[FABRIC_VERBS_TEXT_BYTES];
+        const char *fix = verbs_fix(&ports[i]);
+        fabric_verbs_port_text(&ports[i], detail);
+        line(fix[0] == '\0' ? "ok" : "missing", "verbs", detail, fix);
+    }
 }
 
 /* Makes everything that the daemon would make, with its real settings, and drops it again. */
@@ -98,6 +124,9 @@ static bool check_start(const struct options *options)
         .arena = {.slab_bytes = options->slab_bytes, .bytes = options->memory_bytes},
         .listen_tcp = options->no_tcp ? NULL : options->listen_tcp,
         .insecure = options->insecure,
+        .verbs = !options->no_verbs,
+        .listen_verbs = {.addresses = options->listen_verbs, .insecure = options->insecure},
+        .verbs_wanted = options->listen_verbs != NULL,
     };
     (void)snprintf(detail, sizeof(detail), "%s wanted, %s available",
                    text_format_size(options->memory_bytes, text[0]),
@@ -108,6 +137,11 @@ static bool check_start(const struct options *options)
     }
     line("ok", "memory", detail, "");
     line("ok", "ports", options->no_tcp ? "no TCP wanted" : node_tcp_address(node), "");
+    if (node_verbs_addresses(node) != NULL) {
+        line("ok", "rdma", node_verbs_addresses(node), node_verbs_reason(node));
+    } else {
+        line("missing", "rdma", "not served", node_verbs_reason(node));
+    }
     (void)node_close(node);
     return true;
 }

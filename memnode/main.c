@@ -83,6 +83,9 @@ static int run(const struct options *options)
         .listen_tcp = options->no_tcp ? NULL : options->listen_tcp,
         .insecure = options->insecure,
         .shm_socket = options->no_shm ? NULL : options->shm_socket,
+        .verbs = !options->no_verbs,
+        .listen_verbs = {.addresses = options->listen_verbs, .insecure = options->insecure},
+        .verbs_wanted = options->listen_verbs != NULL,
     };
     if (node_open(&config, &node, error) != 0) {
         (void)state_close(state);
@@ -90,11 +93,13 @@ static int run(const struct options *options)
     }
     const char *tcp = node_tcp_address(node);
     const char *shm = node_shm_path(node);
-    log_info("started", "name=%s node_id=%s slabs=%u slab_bytes=%llu huge_slabs=%u tcp=%s shm=%s",
+    const char *verbs = node_verbs_addresses(node);
+    log_info("started",
+             "name=%s node_id=%s slabs=%u slab_bytes=%llu huge_slabs=%u tcp=%s shm=%s verbs=%s",
              options->name, state_node_id(state), arena_slab_count(node_arena(node)),
              (unsigned long long)arena_slab_bytes(node_arena(node)),
              arena_huge_count(node_arena(node)), tcp == NULL ? "none" : tcp,
-             shm == NULL ? "none" : shm);
+             shm == NULL ? "none" : shm, verbs == NULL ? "none" : verbs);
     int status = serve(options, node, state);
     (void)node_close(node);
     (void)state_close(state);

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "lib/base/check.h"
+#include "lib/fabric/fabric_verbs.h"
 #include "memnode/export_shm.h"
 #include "memnode/export_tcp.h"
 
@@ -17,10 +18,36 @@ struct node {
     struct export_tcp *tcp;
     struct export_shm *shm;
     char *shm_path;
+    struct export_verbs *verbs;
+    char verbs_reason[EXPORT_ERROR_BYTES];
     /* What is known about each slab until it is clean again, for a revoke that has to be repeated.
      */
     enum export_shm_use *uses;
 };
+
+/* Without verbs the node serves by its other fabrics, and says why. */
+static int open_verbs(struct node *node, const struct export_context *context,
+                      const struct node_config *config, char *ret_error)
+{
+    char names[FABRIC_VERBS_NAMES_BYTES];
+    if (!config->verbs_wanted && fabric_verbs_devices(names, sizeof(names)) == 0) {
+        (void)snprintf(node->verbs_reason, sizeof(node->verbs_reason), "%s", NODE_NO_DEVICE);
+        return 0;
+    }
+    int error = arena_pin(node->arena);
+    (void)snprintf(node->verbs_reason, sizeof(node->verbs_reason), "out of memory");
+    if (error == 0) {
+        error = export_verbs_open(context, &config->listen_verbs, &node->verbs, node->verbs_reason);
+    }
+    if (error != 0 && config->verbs_wanted) {
+        (void)snprintf(ret_error, NODE_ERROR_BYTES, "%s", node->verbs_reason);
+        return error;
+    }
+    if (error != 0) {
+        arena_unpin(node->arena);
+    }
+    return 0;
+}
 
 static int open_parts(struct node *node, const struct node_config *config, char *ret_error)
 {
@@ -47,6 +74,9 @@ static int open_parts(struct node *node, const struct node_config *config, char 
     if (error == 0 && config->shm_socket != NULL) {
         error = export_shm_open(&context, config->shm_socket, &node->shm, ret_error);
     }
+    if (error == 0 && config->verbs) {
+        error = open_verbs(node, &context, config, ret_error);
+    }
     return error;
 }
 
@@ -71,6 +101,7 @@ struct node *node_close(struct node *node)
     if (node == NULL) {
         return NULL;
     }
+    node->verbs = export_verbs_close(node->verbs);
     node->tcp = export_tcp_close(node->tcp);
     node->shm = export_shm_close(node->shm);
     node->grants = grants_close(node->grants);
@@ -106,6 +137,25 @@ const char *node_shm_path(const struct node *node)
     return node->shm == NULL ? NULL : node->shm_path;
 }
 
+const char *node_verbs_addresses(const struct node *node)
+{
+    return node->verbs == NULL ? NULL : export_verbs_addresses(node->verbs);
+}
+
+const char *node_verbs_reason(const struct node *node)
+{
+    return node->verbs_reason;
+}
+
+bool node_verbs_status(const struct node *node, struct export_verbs_status *ret)
+{
+    if (node->verbs == NULL) {
+        return false;
+    }
+    export_verbs_status(node->verbs, ret);
+    return true;
+}
+
 int node_grant(struct node *node, const char *instance, uint64_t generation, bool read_only,
                const uint32_t *slabs, uint32_t count, uint8_t *ret_keys, uint32_t *ret_slab)
 {
@@ -133,6 +183,9 @@ static int clean(struct node *node, uint32_t slab)
     int error = *use == EXPORT_SHM_NEVER
                     ? arena_slab_scrub(node->arena, slab)
                     : arena_slab_replace(node->arena, slab, *use == EXPORT_SHM_UNMAPPED);
+    if (error == 0 && *use != EXPORT_SHM_NEVER && node->verbs != NULL) {
+        export_verbs_replaced(node->verbs, slab);
+    }
     if (error == 0) {
         *use = EXPORT_SHM_NEVER;
         grants_freed(node->grants, slab);
@@ -144,7 +197,10 @@ static int clean(struct node *node, uint32_t slab)
 static int detach_and_clean(struct node *node, const uint32_t *slabs, uint32_t count,
                             enum export_shm_use *uses)
 {
-    int error = 0;
+    int error = node->verbs == NULL ? 0 : export_verbs_revoke(node->verbs, slabs, count);
+    if (error != 0) {
+        return error;
+    }
     if (node->tcp != NULL) {
         export_tcp_revoke(node->tcp, slabs, count);
     }

@@ -12,9 +12,11 @@
 #include "lib/base/compiler.h"
 #include "memnode/arena.h"
 #include "memnode/export.h"
+#include "memnode/export_verbs.h"
 #include "memnode/grants.h"
 
 #define NODE_ERROR_BYTES 512u
+#define NODE_NO_DEVICE   "no RDMA device" /* a reason of node_verbs_reason */
 
 struct node;
 
@@ -23,10 +25,13 @@ struct node_config {
     const char *listen_tcp; /* NULL: no TCP */
     bool insecure;
     const char *shm_socket; /* NULL: no shared memory */
+    bool verbs;
+    struct export_verbs_config listen_verbs;
+    bool verbs_wanted; /* the node doesn't start without */
 };
 
 /* Errors, with text naming cause and remedy in ret_error (NODE_ERROR_BYTES): of arena_open,
- * export_tcp_open and export_shm_open. */
+ * export_tcp_open, export_shm_open and export_verbs_open. */
 int node_open(const struct node_config *config, struct node **ret, char *ret_error) MUST_CHECK;
 struct node *node_close(struct node *node);
 
@@ -36,6 +41,11 @@ const struct export_counters *node_counters(const struct node *node);
 /* NULL if it isn't offered. */
 const char *node_tcp_address(const struct node *node);
 const char *node_shm_path(const struct node *node);
+const char *node_verbs_addresses(const struct node *node);
+/* Why it isn't, in words, or "". */
+const char *node_verbs_reason(const struct node *node);
+/* False: not offered. */
+bool node_verbs_status(const struct node *node, struct export_verbs_status *ret);
 
 /*
  * Grants all these slabs or none. ret_keys gets `count` times PAGEOP_KEY_BYTES. Granting the same

@@ -10,7 +10,7 @@
 
 #include "lib/sys/text.h"
 
-#define OPTION_COUNT 13u
+#define OPTION_COUNT 15u
 
 static const char examples[] =
     "  dilos-memnode --name mn1 --memory 4G\n"
@@ -33,6 +33,9 @@ static const struct config_option *table(struct options *o)
         {"listen-tcp", CONFIG_TEXT, &o->listen_tcp, "ADDRESS:PORT",
          "Where pages are served over TCP; port 0: any; default 127.0.0.1:0."},
         {"no-tcp", CONFIG_FLAG, &o->no_tcp, NULL, "Don't serve over TCP."},
+        {"listen-verbs", CONFIG_TEXT, &o->listen_verbs, "ADDRESS:PORT,...",
+         "Where pages are served over RDMA; default: every active RDMA port, any TCP port."},
+        {"no-verbs", CONFIG_FLAG, &o->no_verbs, NULL, "Don't serve over RDMA."},
         {"shm-socket", CONFIG_TEXT, &o->shm_socket, "PATH",
          "Unix socket for agents on this host; default \"shm\" in the state folder."},
         {"no-shm", CONFIG_FLAG, &o->no_shm, NULL, "Don't share memory with agents on this host."},
@@ -77,8 +80,12 @@ static int check(struct options *o)
     if (o->host[0] == '\0') {
         return wrong("--host has to be a name, not", o->host);
     }
-    if (o->no_tcp && o->no_shm) {
-        return wrong("nobody could reach the memory: leave out one of --no-tcp and", "--no-shm");
+    if (o->no_tcp && o->no_shm && o->no_verbs) {
+        return wrong("nobody could reach the memory: leave out one of --no-tcp, --no-verbs and",
+                     "--no-shm");
+    }
+    if (o->no_verbs && o->listen_verbs != NULL) {
+        return wrong("--no-verbs contradicts --listen-verbs", o->listen_verbs);
     }
     for (uint32_t i = 0; i < o->labels.count; i++) {
         const char *equals = strchr(o->labels.items[i], '=');

@@ -22,6 +22,8 @@ struct options {
     bool no_tcp;
     const char *shm_socket;
     bool no_shm;
+    const char *listen_verbs; /* NULL: wherever there is a port */
+    bool no_verbs;
     const char *host;
     struct config_list labels;
     bool insecure;

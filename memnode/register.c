@@ -79,6 +79,9 @@ static void fill_endpoint(struct register_message *message, const struct registe
     if (node_shm_path(node) != NULL) {
         message->endpoint.shm_path = TEXT(node_shm_path(node));
     }
+    if (node_verbs_addresses(node) != NULL) {
+        message->endpoint.verbs_address = TEXT(node_verbs_addresses(node));
+    }
     message->body.endpoint = &message->endpoint;
 }
 

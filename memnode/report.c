@@ -2,10 +2,13 @@
 #include "memnode/report.h"
 
 #include <stdio.h>
+#include <string.h>
 
 #include "lib/base/check.h"
 #include "lib/fabric/address.h"
-#include "memnode/export_verbs.h"
+#include "lib/sys/sys.h"
+
+#define VIOLATION_SHOWN_NS (600ull * 1000000000ull)
 
 static void add_counter(struct report *report, const char *name, uint64_t value, const char *unit)
 {
@@ -82,19 +85,62 @@ static void fill_huge_pages(struct report *report, const struct node *node)
                    (unsigned long long)(huge.page_bytes / MIB));
 }
 
+static void fill_violation(struct report *report, const struct export_verbs_status *status)
+{
+    char *detail;
+    char *remedy;
+    if (status->violations == 0 || sys_monotonic_ns() - status->violation_ns > VIOLATION_SHOWN_NS) {
+        return;
+    }
+    add_health(report, "VERBS_ACCESS_REFUSED", &detail, &remedy);
+    (void)snprintf(detail, REPORT_TEXT_BYTES,
+                   "%llu times the device refused an access and broke that queue pair, last one of "
+                   "instance %s",
+                   (unsigned long long)status->violations,
+                   status->violator[0] == '\0' ? "(unknown)" : status->violator);
+    (void)snprintf(
+        remedy, REPORT_TEXT_BYTES,
+        "expected right after slabs were taken back; else look at that instance's agent");
+}
+
+static void fill_verbs(struct report *report, const struct node *node)
+{
+    struct export_verbs_status status;
+    char *detail;
+    char *remedy;
+    const char *reason = node_verbs_reason(node);
+    if (reason[0] != '\0') {
+        bool none = strcmp(reason, NODE_NO_DEVICE) == 0;
+        add_health(report, none ? "NO_VERBS_DEVICE" : "VERBS_UNUSABLE", &detail, &remedy);
+        (void)snprintf(detail, REPORT_TEXT_BYTES, "%s", reason);
+        (void)snprintf(remedy, REPORT_TEXT_BYTES,
+                       none ? "nothing to do: pages move by shared memory and TCP"
+                            : "dilos-memnode --check says more; pages move by the other fabrics");
+    }
+    if (!node_verbs_status(node, &status)) {
+        return;
+    }
+    if (!status.windows) {
+        add_health(report, "VERBS_NO_WINDOWS", &detail, &remedy);
+        (void)snprintf(detail, REPORT_TEXT_BYTES,
+                       "a device has no memory windows of type 2B: a region is registered whenever "
+                       "a slab is attached, which takes longer");
+        (void)snprintf(remedy, REPORT_TEXT_BYTES, "none needed, or another device");
+    }
+    if (status.device_lost) {
+        add_health(report, "VERBS_DEVICE_LOST", &detail, &remedy);
+        (void)snprintf(detail, REPORT_TEXT_BYTES, "an RDMA device has gone away");
+        (void)snprintf(remedy, REPORT_TEXT_BYTES,
+                       "bring it back and restart this node; pages move by the other fabrics");
+    }
+    fill_violation(report, &status);
+}
+
 static void fill_fabrics(struct report *report, const struct node *node)
 {
     struct fabric_address address;
     char *detail;
     char *remedy;
-    char found[REPORT_TEXT_BYTES];
-    int error = export_verbs_probe(found, sizeof(found));
-    if (error != 0) {
-        add_health(report, "NO_VERBS_DEVICE", &detail, &remedy);
-        (void)snprintf(detail, REPORT_TEXT_BYTES, "%s", found);
-        (void)snprintf(remedy, REPORT_TEXT_BYTES,
-                       "nothing to do: pages move by shared memory and TCP");
-    }
     const char *text = node_tcp_address(node);
     if (text != NULL && fabric_address_parse(text, &address) == 0 &&
         !fabric_address_is_loopback(&address)) {
@@ -109,6 +155,7 @@ void report_fill(struct report *report, const struct node *node)
 {
     report->counter_count = 0;
     report->health_count = 0;
+    fill_verbs(report, node);
     fill_counters(report, node);
     fill_huge_pages(report, node);
     fill_fabrics(report, node);

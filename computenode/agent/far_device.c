@@ -351,6 +351,7 @@ static void *thread_main(void *context)
         }
         if (device->server.session.broken || !far_server_arm(&device->server)) {
             /* Posts leave with a poll, and what came before arming would not wake. */
+            far_io_arm(device->server.io);
             happened = turn(device);
             ask(device);
             if (happened == 0 && !device->stopping) {

@@ -543,6 +543,15 @@ uint32_t far_io_poll(struct far_io *io)
     return total;
 }
 
+void far_io_arm(struct far_io *io)
+{
+    for (uint32_t i = 0; i < SLAB_POOL_PEERS_MAX; i++) {
+        if (io->pool.peers[i].fabric != NULL) {
+            fabric_arm(io->pool.peers[i].fabric);
+        }
+    }
+}
+
 uint32_t far_io_pending(const struct far_io *io)
 {
     return io->pending;

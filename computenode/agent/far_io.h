@@ -54,6 +54,8 @@ struct far_io *far_io_close(struct far_io *io);
 void far_io_submit(struct far_io *io, struct far_request *request);
 /* Takes completions and goes on with what waits. Returns how many things happened. */
 uint32_t far_io_poll(struct far_io *io);
+/* Before a far_io_poll and a sleep: what completes from now on wakes (fabric_arm). */
+void far_io_arm(struct far_io *io);
 /* Requests that are not answered. */
 uint32_t far_io_pending(const struct far_io *io);
 /* Of those, the operations that a fabric still works on. */

@@ -81,6 +81,12 @@ static int on_quiesce(void *context)
     return 0;
 }
 
+static void on_memory_going(void *context)
+{
+    struct far_server *server = context;
+    slab_pool_forget_memory(far_io_pool(server->io));
+}
+
 static int on_memory_changed(void *context)
 {
     struct far_server *server = context;
@@ -114,6 +120,7 @@ int far_server_init(struct far_server *server, const struct slab_pool_config *po
         .config_bytes = sizeof(server->config),
         .queue_count = queue_count,
         .quiesce = on_quiesce,
+        .memory_going = on_memory_going,
         .memory_changed = on_memory_changed,
         .context = server,
     };

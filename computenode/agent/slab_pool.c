@@ -58,6 +58,15 @@ static int peer_register(const struct slab_pool *pool, struct fabric_peer *fabri
     return 0;
 }
 
+void slab_pool_forget_memory(struct slab_pool *pool)
+{
+    for (uint32_t i = 0; i < SLAB_POOL_PEERS_MAX; i++) {
+        if (pool->peers[i].fabric != NULL) {
+            fabric_unregister_all(pool->peers[i].fabric);
+        }
+    }
+}
+
 int slab_pool_register_memory(struct slab_pool *pool)
 {
     for (uint32_t i = 0; i < SLAB_POOL_PEERS_MAX; i++) {

@@ -77,6 +77,8 @@ int slab_pool_init(struct slab_pool *pool, const struct slab_pool_config *config
 /* Closes peers (what is in flight is forgotten) and frees all slabs without a word to anybody. */
 void slab_pool_fini(struct slab_pool *pool);
 
+/* Guest memory is about to be unmapped, with nothing in flight: the fabrics forget it. */
+void slab_pool_forget_memory(struct slab_pool *pool);
 /* Guest memory was mapped anew: names it to the fabrics. Errors: those of fabric_register. */
 int slab_pool_register_memory(struct slab_pool *pool) MUST_CHECK;
 

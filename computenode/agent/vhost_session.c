@@ -273,6 +273,7 @@ static int on_set_mem_table(struct vhost_session *session, struct message *messa
     if (r < 0) {
         return fail(session, r, "requests did not end before guest memory changed");
     }
+    session->ops->memory_going(session->ops->context);
     guest_memory_unmap(&session->memory);
     r = guest_memory_map(&session->memory, &table, message->fds);
     if (r < 0) {

@@ -36,6 +36,8 @@ struct vhost_session_ops {
     /* Answers every request of every queue: memory or a queue is about to go. Errors: -ETIMEDOUT.
      */
     int (*quiesce)(void *context);
+    /* Guest memory is about to be unmapped, and nothing is in flight. */
+    void (*memory_going)(void *context);
     /* Guest memory is another one now. */
     int (*memory_changed)(void *context);
     void *context;

@@ -143,6 +143,13 @@ int fabric_register(struct fabric_peer *peer, void *base, uint64_t bytes)
     return peer->provider->register_memory(peer, base, bytes);
 }
 
+void fabric_unregister_all(struct fabric_peer *peer)
+{
+    if (peer->provider->unregister_all != NULL) {
+        peer->provider->unregister_all(peer);
+    }
+}
+
 int fabric_attach(struct fabric_peer *peer, const struct fabric_grant *grant, uint64_t token,
                   uint32_t *ret_slab)
 {
@@ -261,6 +268,13 @@ uint32_t fabric_poll(struct fabric_peer *peer, struct fabric_done *ret, uint32_t
 bool fabric_alive(const struct fabric_peer *peer)
 {
     return !peer->dead;
+}
+
+void fabric_arm(struct fabric_peer *peer)
+{
+    if (peer->provider->arm != NULL) {
+        peer->provider->arm(peer);
+    }
 }
 
 int fabric_poll_fd(const struct fabric_peer *peer)

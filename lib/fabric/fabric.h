@@ -55,6 +55,11 @@ const char *fabric_name(const struct fabric_peer *peer);
  * Errors: -ENOMEM (locked-memory limit; the remedy is in the log of the caller).
  */
 int fabric_register(struct fabric_peer *peer, void *base, uint64_t bytes) MUST_CHECK;
+/*
+ * Forgets all that was registered; nothing may be in flight. To be called by every peer before that
+ * memory is unmapped: peers share what is registered, and know it by its address.
+ */
+void fabric_unregister_all(struct fabric_peer *peer);
 
 struct fabric_grant {
     uint32_t slab_index;
@@ -97,10 +102,11 @@ uint32_t fabric_poll(struct fabric_peer *peer, struct fabric_done *ret, uint32_t
 bool fabric_alive(const struct fabric_peer *peer);
 
 /*
- * To sleep: epoll on this descriptor (level triggered) for these events, then fabric_poll. Only
- * after a fabric_poll that followed the last post and returned less than `max`: posts are sent by
- * fabric_poll, and what has completed already does not wake.
+ * To sleep: fabric_arm, then a fabric_poll that returns less than `max` (posts are sent by
+ * fabric_poll, and what completed before fabric_arm does not wake), then epoll on this descriptor
+ * (level triggered) for these events, then fabric_poll.
  */
+void fabric_arm(struct fabric_peer *peer);
 int fabric_poll_fd(const struct fabric_peer *peer);
 uint32_t fabric_poll_events(const struct fabric_peer *peer);
 

@@ -511,6 +511,22 @@ static int steady_poll_fd(const struct fabric_peer *peer)
     return steady->link != NULL ? fabric_poll_fd(steady->link) : steady->wake_fd;
 }
 
+static void steady_arm(struct fabric_peer *peer)
+{
+    struct steady_peer *steady = steady_of(peer);
+    if (steady->link != NULL) {
+        fabric_arm(steady->link);
+    }
+}
+
+static void steady_unregister_all(struct fabric_peer *peer)
+{
+    struct steady_peer *steady = steady_of(peer);
+    if (steady->link != NULL) {
+        fabric_unregister_all(steady->link);
+    }
+}
+
 static int steady_register(struct fabric_peer *peer, void *base, uint64_t bytes)
 {
     struct steady_peer *steady = steady_of(peer);
@@ -563,11 +579,13 @@ int fabric_steady_open(const struct fabric_steady_config *config, struct fabric_
     steady->provider = (struct fabric_provider){.name = "none",
                                                 .close = steady_close,
                                                 .register_memory = steady_register,
+                                                .unregister_all = steady_unregister_all,
                                                 .attach = steady_attach,
                                                 .detach = steady_detach,
                                                 .post = steady_post,
                                                 .poll = steady_poll,
-                                                .poll_fd = steady_poll_fd};
+                                                .poll_fd = steady_poll_fd,
+                                                .arm = steady_arm};
     fabric_peer_init(&steady->peer, &steady->provider);
     steady->config = *config;
     for (uint32_t i = 0; i < SLOTS; i++) {

@@ -181,6 +181,28 @@ static void trouble_poll(struct fabric_peer *peer, struct fabric_sink *sink)
     }
 }
 
+static void trouble_arm(struct fabric_peer *peer)
+{
+    struct trouble_peer *trouble = trouble_of(peer);
+    if (trouble->inner != NULL) {
+        fabric_arm(trouble->inner);
+    }
+}
+
+static int trouble_register(struct fabric_peer *peer, void *base, uint64_t bytes)
+{
+    struct trouble_peer *trouble = trouble_of(peer);
+    return trouble->inner == NULL ? 0 : fabric_register(trouble->inner, base, bytes);
+}
+
+static void trouble_unregister_all(struct fabric_peer *peer)
+{
+    struct trouble_peer *trouble = trouble_of(peer);
+    if (trouble->inner != NULL) {
+        fabric_unregister_all(trouble->inner);
+    }
+}
+
 static int trouble_poll_fd(const struct fabric_peer *peer)
 {
     return container_of(peer, const struct trouble_peer, peer)->wake_fd;
@@ -213,11 +235,14 @@ int fabric_trouble_wrap(struct fabric_peer *inner, const struct fabric_trouble *
     trouble->provider = (struct fabric_provider){
         .name = fabric_name(inner),
         .close = trouble_close,
+        .register_memory = trouble_register,
+        .unregister_all = trouble_unregister_all,
         .attach = trouble_attach,
         .detach = trouble_detach,
         .post = trouble_post,
         .poll = trouble_poll,
         .poll_fd = trouble_poll_fd,
+        .arm = trouble_arm,
     };
     fabric_peer_init(&trouble->peer, &trouble->provider);
     trouble->inner = inner;

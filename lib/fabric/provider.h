@@ -45,6 +45,7 @@ struct fabric_provider {
     void (*close)(struct fabric_peer *peer);
     /* NULL: nothing to do. */
     int (*register_memory)(struct fabric_peer *peer, void *base, uint64_t bytes);
+    void (*unregister_all)(struct fabric_peer *peer); /* NULL: nothing to do */
     /* `slab` is in state FABRIC_SLAB_ATTACHING; -EAGAIN leaves no trace. */
     int (*attach)(struct fabric_peer *peer, const struct fabric_grant *grant, uint32_t slab);
     /* `slab` is in state FABRIC_SLAB_DETACHING, on peer->slabs.detaching, until the provider is
@@ -53,6 +54,7 @@ struct fabric_provider {
     int (*post)(struct fabric_peer *peer, const struct fabric_request *request);
     void (*poll)(struct fabric_peer *peer, struct fabric_sink *sink);
     int (*poll_fd)(const struct fabric_peer *peer);
+    void (*arm)(struct fabric_peer *peer); /* NULL: every completion wakes */
 };
 
 /* First member of each provider's own structure. */

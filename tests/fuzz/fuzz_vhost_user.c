@@ -17,6 +17,11 @@ static int nothing(void *context)
     return 0;
 }
 
+static void ignore(void *context)
+{
+    (void)context;
+}
+
 static void run_decoders(const uint8_t *data, size_t size)
 {
     uint64_t value;
@@ -45,6 +50,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
                                           .config_bytes = sizeof(space),
                                           .queue_count = 2,
                                           .quiesce = nothing,
+                                          .memory_going = ignore,
                                           .memory_changed = nothing};
     run_decoders(data, size);
     if (size >= VHOST_USER_HEADER_BYTES) {

@@ -17,7 +17,9 @@
 void harness_open(struct harness *harness, const char *fabric)
 {
     char error[NODE_ERROR_BYTES] = "";
-    *harness = (struct harness){.fabric = fabric};
+    bool verbs = strstr(fabric, "verbs") != NULL;
+    bool regions = strcmp(fabric, "verbs-regions") == 0;
+    *harness = (struct harness){.fabric = regions ? "verbs" : fabric};
     (void)snprintf(harness->folder, sizeof(harness->folder), "/tmp/dilos-fabric-XXXXXX");
     CHECK(mkdtemp(harness->folder) != NULL);
     (void)snprintf(harness->socket, sizeof(harness->socket), "%s/shm", harness->folder);
@@ -25,6 +27,11 @@ void harness_open(struct harness *harness, const char *fabric)
         .arena = {.slab_bytes = SLAB_BYTES, .bytes = SLAB_BYTES * SLAB_COUNT},
         .listen_tcp = "127.0.0.1:0",
         .shm_socket = harness->socket,
+        .verbs = verbs,
+        .verbs_wanted = verbs,
+        .listen_verbs = {.addresses = getenv("DILOS_TEST_VERBS"),
+                         .insecure = true,
+                         .without_windows = regions},
     };
     if (node_open(&config, &harness->node, error) != 0) {
         printf("Bail out! %s\n", error);
@@ -61,7 +68,8 @@ struct fabric_peer *harness_connect(const struct harness *harness)
     const struct fabric_endpoint endpoint = {.node = "test",
                                              .host_id = "here",
                                              .tcp_address = node_tcp_address(harness->node),
-                                             .shm_path = harness->socket};
+                                             .shm_path = harness->socket,
+                                             .verbs_address = node_verbs_addresses(harness->node)};
     const struct fabric_choice choice = {.local_host_id = "here", .only = harness_fabric(harness)};
     if (choice.only != harness->fabric) {
         const struct fabric_steady_config config = {.endpoint = endpoint,
@@ -100,6 +108,7 @@ uint32_t harness_wait(struct fabric_peer *peer, struct fabric_done *done, uint32
     uint64_t deadline_ns = sys_monotonic_ns() + WAIT_MS * NS_PER_MS;
     uint32_t got = 0;
     while (got < count && sys_monotonic_ns() < deadline_ns) {
+        fabric_arm(peer);
         uint32_t more = fabric_poll(peer, done + got, count - got);
         got += more;
         if (more == 0 && fabric_alive(peer)) {

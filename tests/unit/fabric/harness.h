@@ -16,12 +16,14 @@
 
 struct harness {
     struct node *node;
-    const char *fabric; /* "shm" or "tcp"; "steady-shm": a peer that connects again */
+    const char *fabric; /* "shm", "tcp", "verbs"; "steady-shm": a peer that connects again */
     char folder[64];
     char socket[96];
     uint64_t generation; /* the last one used */
 };
 
+/* "shm", "tcp", "verbs", or "verbs-regions" (as with a device without memory windows). Verbs listen
+ * at the addresses in DILOS_TEST_VERBS, if it is set, else on every port. */
 void harness_open(struct harness *harness, const char *fabric);
 void harness_close(struct harness *harness);
 

@@ -325,7 +325,7 @@ static void test_death_completes_everything_once(void)
 int main(int argc, char **argv)
 {
     if (argc != 2) {
-        printf("Bail out! usage: %s shm|tcp\n", argv[0]);
+        printf("Bail out! usage: %s shm|tcp|verbs|verbs-regions\n", argv[0]);
         return 1;
     }
     fabric = argv[1];
