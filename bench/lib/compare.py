@@ -6,17 +6,17 @@ native run before its figure counts. Linux swapping to far memory is swept over 
 first run, the best of them (Options.keep) in each further run; the best median of those that took
 part in all runs is the row `linux-swap`.
 """
+import os
 import subprocess
+import tempfile
 
 from .linux import SWAP_FAR, SWAP_NONE, SWAP_ZRAM, Job, LinuxGuests
-from .pool import MIB, Pool, checked_result, program, progress, round_up
+from .pool import LOCAL_BYTES_MIN, MIB, Pool, checked_result, program, progress, round_up
 from .rows import BenchError, Refused, Table, best_variant, result_line
 
 DILOS, SWAP, ZRAM, LINUX = 'dilos', 'linux-swap', 'linux-zram', 'linux'
 SYSTEMS = (DILOS, SWAP, ZRAM, LINUX)
-NATIVE_LIMIT_S = 600
 SWAP_SPARE = 32 * MIB
-ALL_LOCAL = 1.0
 
 
 def per_unit(result):
@@ -25,7 +25,7 @@ def per_unit(result):
 
 class Case:
     """figures: of a program's result, [(what is added to the claim's name, value)].
-    wanted_bytes: what the program touches in all. It gets local_ratio of that, and own_bytes more,
+    wanted_bytes: what the program touches in all; None: what it had resident natively. It gets local_ratio of that, and own_bytes more,
     as its memory: the size of our guest, the limit of its memory cgroup in Linux. may_be_refused:
     it needs what our guest may lack."""
 
@@ -89,7 +89,7 @@ SWEEP_FULL = (SWEEP_QUICK + [Variant(cluster, ['idle=poll']) for cluster in CLUS
 
 class Options:
     def __init__(self, runs, systems=SYSTEMS, sweep=tuple(SWEEP_FULL), keep=3, quick=False,
-                 tiny=False, ratios=None):
+                 tiny=False, ratios=None, threads=1):
         self.runs = runs
         self.systems = systems
         self.sweep = sweep
@@ -97,19 +97,25 @@ class Options:
         self.quick = quick
         self.tiny = tiny
         self.ratios = ratios
+        self.threads = threads
 
 
 def run_native(case):
-    """The result that all systems must have. Natively there is memory enough."""
+    """(checksum that all systems must have, most bytes resident) of a run with memory enough."""
     command = [program(case.name), *_here(case, case.files)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=NATIVE_LIMIT_S,
-                          check=False)
-    if done.returncode != 0:
-        raise BenchError(f'{" ".join(command)} natively: status {done.returncode}: {done.stderr}')
-    result = result_line(done.stdout)
+    with tempfile.TemporaryFile('w+') as out:
+        environment = dict(os.environ, **dict(item.split('=', 1) for item in case.environment))
+        process = subprocess.Popen(command, stdout=out, env=environment)
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        out.seek(0)
+        text = out.read()
+    if process.returncode != 0:
+        raise BenchError(f'{" ".join(command)} natively ended with {process.returncode}')
+    result = result_line(text)
     if result is None or 'checksum' not in result:
-        raise BenchError(f'{" ".join(command)} natively printed no result: {done.stdout[-400:]}')
-    return result['checksum']
+        raise BenchError(f'{" ".join(command)} natively printed no result: {text[-400:]}')
+    return result['checksum'], usage.ru_maxrss * 1024
 
 
 def _here(case, paths):
@@ -137,7 +143,12 @@ class Comparison:
             if words not in natives:
                 progress(f'native: {" ".join(words)}')
                 natives[words] = run_native(case)
-            case.checksum = natives[words]
+            case.checksum, resident_bytes = natives[words]
+            if case.wanted_bytes is None:
+                case.wanted_bytes = resident_bytes
+            if case.local_bytes < LOCAL_BYTES_MIN:
+                raise BenchError(f'{case.key}: {case.local_bytes >> 20} MiB of local memory, a '
+                                 f'unikernel needs {LOCAL_BYTES_MIN >> 20}: take a larger size')
         far_bytes = max(case.swap_bytes() for case in self.cases) + 16 * MIB
         with Pool(far_bytes) as self.pool:
             try:

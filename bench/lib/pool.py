@@ -71,7 +71,7 @@ class Pool:
         then Refused says that something isn't there, else that is an error as any other."""
         self.launches += 1
         name = f'bench-{self.launches}'
-        local_mib = round_up(max(local_bytes, LOCAL_BYTES_MIN), MIB) // MIB
+        local_mib = round_up(local_bytes, MIB) // MIB
         far_mib = round_up(far_bytes, MIB) // MIB
         done = self.lab.ctl('launch', '--name', name, '--local-memory', f'{local_mib}M',
                             '--far-memory', f'{far_mib}M', *flags, '--attach', '--exit-status',
