@@ -24,10 +24,13 @@ def per_unit(result):
 
 
 class Case:
-    """figures: of a program's result, [(what is added to the claim's name, value)].
-    wanted_bytes: what the program touches in all; None: what it had resident natively. It gets local_ratio of that, and own_bytes more,
-    as its memory: the size of our guest, the limit of its memory cgroup in Linux. may_be_refused:
-    it needs what our guest may lack."""
+    """One claim at one local ratio.
+
+    figures: of a program's result, [(what is added to the claim's name, value)].
+    wanted_bytes: what the program touches in all; None: what it had resident natively. It gets
+    local_ratio of that, and own_bytes more, as its memory: the size of our guest, the limit of its
+    memory cgroup in Linux. may_be_refused: it needs what our guest may lack.
+    """
 
     def __init__(self, claim, name, arguments, local_ratio, wanted_bytes, unit, *,
                  systems=SYSTEMS, figures=per_unit, prefetch=None, vcpus=1, files=(),
