@@ -117,6 +117,24 @@ static void live_peers(struct far_device *device, struct far_live *live)
     }
 }
 
+/* Adds the blocks of the guest's other processors to that of the first. */
+static void live_blocks(const struct guest_memory *memory, uint64_t address,
+                        struct gueststats *stats)
+{
+    uint64_t count = MIN(stats->block_count, GUESTSTATS_BLOCKS_MAX);
+    uint64_t stride = stats->bytes;
+    for (uint64_t i = 1; i < count; i++) {
+        struct gueststats block;
+        const void *from = guest_memory_at(memory, address + i * stride, sizeof(block));
+        if (from == NULL) {
+            break;
+        }
+        memcpy(&block, from, sizeof(block));
+        gueststats_add(stats, &block);
+    }
+    gueststats_settle(stats);
+}
+
 /* Copies the guest's counters; they count only if they say that they are such. */
 static void live_stats(struct far_device *device, uint64_t address, struct far_live *live)
 {
@@ -129,6 +147,9 @@ static void live_stats(struct far_device *device, uint64_t address, struct far_l
     live->has_stats = live->stats.magic == GUESTSTATS_MAGIC &&
                       live->stats.version == GUESTSTATS_VERSION &&
                       live->stats.bytes >= sizeof(live->stats);
+    if (live->has_stats) {
+        live_blocks(memory, address, &live->stats);
+    }
 }
 
 static void tell_live(struct far_device *device, enum far_event_kind kind, uint64_t stats_address)

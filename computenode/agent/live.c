@@ -7,7 +7,7 @@
 #include "computenode/agent/agent_internal.h"
 #include "lib/base/check.h"
 
-#define COUNTERS_MAX 128u
+#define COUNTERS_MAX 384u /* seven histograms, and what there is besides */
 #define NAME_BYTES   48u
 
 struct counter_list {
@@ -81,11 +81,17 @@ static void add_guest(struct counter_list *counters, const struct gueststats *st
     ADD(prefetch_used, "pages");
     ADD(prefetch_late, "pages");
     ADD(prefetch_wasted, "pages");
+    ADD(writeback_batches, "requests");
     ADD(syscalls, "calls");
     ADD(syscalls_unknown, "calls");
 #undef ADD
     add_buckets(counters, "fault_remote", stats->fault_remote_ns);
     add_buckets(counters, "device_read", stats->device_read_ns);
+    add_buckets(counters, "stage_claim", stats->stage_claim_ns);
+    add_buckets(counters, "stage_queue", stats->stage_queue_ns);
+    add_buckets(counters, "stage_device", stats->stage_device_ns);
+    add_buckets(counters, "stage_publish", stats->stage_publish_ns);
+    add_buckets(counters, "stall_direct", stats->stall_direct_ns);
 }
 
 static void add_device(struct counter_list *counters, const struct far_live *live)

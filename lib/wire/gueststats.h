@@ -12,6 +12,7 @@
 #ifndef DILOS_LIB_WIRE_GUESTSTATS_H
 #define DILOS_LIB_WIRE_GUESTSTATS_H
 
+#include <stddef.h>
 #include <stdint.h>
 
 #define GUESTSTATS_MAGIC   0x54535344u /* "DSST" */
@@ -61,9 +62,50 @@ struct gueststats {
     uint64_t syscalls;
     uint64_t syscalls_unknown; /* answered ENOSYS */
 
-    uint64_t fault_remote_ns[GUESTSTATS_BUCKETS]; /* entry to publication of a far read */
-    uint64_t device_read_ns[GUESTSTATS_BUCKETS];  /* of that, submission to completion */
+    uint64_t
+        fault_remote_ns[GUESTSTATS_BUCKETS]; /* entry to publication; those timed, see `sample` */
+    uint64_t device_read_ns[GUESTSTATS_BUCKETS]; /* of that, submission to completion */
+
+    /*
+     * Each processor has a block of its own, so that counting needs no lock: block i is at i times
+     * `bytes` after block 0, whose address CTL_HELLO gives. What is true is the sum, field by
+     * field; a single block's states may be below zero.
+     */
+    uint64_t block_count; /* in block 0 only */
+    uint64_t sample;      /* in block 0 only: one in so many far faults is timed */
+
+    /* stages of far faults, of those that are timed; clock reads cost 5 in GUESTSTATS_SAMPLE */
+    uint64_t stage_claim_ns[GUESTSTATS_BUCKETS];   /* frame and entry claimed */
+    uint64_t stage_queue_ns[GUESTSTATS_BUCKETS];   /* submitted to the device */
+    uint64_t stage_device_ns[GUESTSTATS_BUCKETS];  /* until its completion was seen */
+    uint64_t stage_publish_ns[GUESTSTATS_BUCKETS]; /* until the page is mapped */
+    uint64_t stall_direct_ns[GUESTSTATS_BUCKETS];  /* each reclaim that a fault had to wait for */
+    uint64_t writeback_batches;                    /* write requests; pages are far_pages_written */
 };
+
+#define GUESTSTATS_SAMPLE     8u
+#define GUESTSTATS_BLOCKS_MAX 16u
+
+/* Adds a block to a sum of blocks, which has the header of block 0. */
+static inline void gueststats_add(struct gueststats *sum, const struct gueststats *block)
+{
+    uint64_t *to = &sum->frames_total;
+    const uint64_t *from = &block->frames_total;
+    const size_t count = (sizeof(*sum) - offsetof(struct gueststats, frames_total)) / 8;
+    for (size_t i = 0; i < count; i++) {
+        to[i] += from[i];
+    }
+}
+
+/* After the last one: states that are read at slightly different times are never below zero. */
+static inline void gueststats_settle(struct gueststats *sum)
+{
+    uint64_t *const states[] = {&sum->frames_free, &sum->frames_kernel, &sum->pages_local,
+                                &sum->pages_remote};
+    for (size_t i = 0; i < sizeof(states) / sizeof(states[0]); i++) {
+        *states[i] = (int64_t)*states[i] < 0 ? 0 : *states[i];
+    }
+}
 
 _Static_assert(sizeof(struct gueststats) <= 4096, "the statistics fit one page");
 

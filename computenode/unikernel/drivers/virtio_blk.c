@@ -49,8 +49,7 @@ struct blkq {
     struct slot slots[VIRTQ_DRIVER_SIZE_MAX];
 };
 
-static struct blkq queues[VIRTIO_MMIO_SLOTS_MAX / 4 * BLK_QUEUES_MAX];
-static uint32_t queue_count;
+_Static_assert(sizeof(struct blkq) <= PAGE_BYTES, "a queue is kept in a frame");
 
 static bool failed(const struct blkq *q)
 {
@@ -257,10 +256,12 @@ void blkq_wait(struct blkq *q)
 
 static int queue_open(struct virtio_device *device, uint16_t index, struct blkq **ret)
 {
-    if (queue_count == ARRAY_LEN(queues)) {
+    phys_addr_t frame;
+    if (dma_frame_alloc(&frame) != 0) {
         return -ENOMEM;
     }
-    struct blkq *q = &queues[queue_count];
+    struct blkq *q = phys_to_virt(frame);
+    memset(q, 0, sizeof(*q));
     int r = virtq_init(&q->ring, device, index);
     if (r != 0) {
         return r;
@@ -277,7 +278,6 @@ static int queue_open(struct virtio_device *device, uint16_t index, struct blkq 
     }
     r = slots_init(q);
     if (r == 0) {
-        queue_count++;
         *ret = q;
     }
     return r;

@@ -5,13 +5,14 @@
 
 #include "computenode/unikernel/drivers/virtio_mmio.h"
 #include "computenode/unikernel/kernel/blkq.h"
+#include "computenode/unikernel/kernel/port.h"
 
-#define BLK_QUEUES_MAX 2u /* demand, background */
+#define BLK_QUEUES_MAX (2u * CPU_COUNT_MAX) /* of each processor: demand, background */
 
 struct blk_device {
     struct virtio_device *device;
     struct blkq *queues[BLK_QUEUES_MAX];
-    uint32_t queue_count; /* 1 or 2 */
+    uint32_t queue_count; /* 1 to BLK_QUEUES_MAX: what the device offers */
     bool read_only;
     char id[VIRTIO_BLK_ID_BYTES + 1];
 };

@@ -13,7 +13,7 @@
 
 #include "computenode/unikernel/drivers/virtio_mmio.h"
 
-#define VIRTQ_DRIVER_SIZE_MAX 128u /* rings fit one frame */
+#define VIRTQ_DRIVER_SIZE_MAX 64u /* rings fit one frame, and what is kept about them another */
 
 struct virtq {
     struct virtio_device *device;

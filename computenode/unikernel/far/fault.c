@@ -6,6 +6,7 @@
 #include "computenode/unikernel/far/frame_table.h"
 #include "computenode/unikernel/far/internal.h"
 #include "computenode/unikernel/far/page_table.h"
+#include "computenode/unikernel/far/prefetch.h"
 #include "computenode/unikernel/far/reclaim.h"
 #include "computenode/unikernel/far/space.h"
 #include "lib/base/check.h"
@@ -32,9 +33,11 @@ static bool rights_allow(uint64_t va, uint64_t entry, enum mm_access access)
 static void map_frame(pte_t *pte, uint64_t va, struct frame *frame, uint64_t bits)
 {
     uint64_t entry = 0;
-    frame_mapped(frame, pte, va);
-    if (!page_move(pte, &entry, pte_present(va, frame_address(frame).v | bits | PTE_A))) {
-        frame_release(frame);
+    frame_assign(frame, pte, va);
+    if (page_move(pte, &entry, pte_present(va, frame_address(frame).v | bits | PTE_A))) {
+        frame_move(frame, FRAME_ACTIVE);
+    } else {
+        frame_free(frame);
     }
 }
 
@@ -47,7 +50,7 @@ static int fault_zero(pte_t *pte, uint64_t va, uint64_t bits)
     }
     __builtin_memset(frame_bytes(frame), 0, PAGE_BYTES);
     map_frame(pte, va, frame, bits);
-    stat_add(&pager.stats->faults_zero, 1);
+    stat_add(&stats_here()->faults_zero, 1);
     return 0;
 }
 
@@ -62,22 +65,26 @@ static int fault_file(pte_t *pte, uint64_t va, const struct area *a, uint64_t bi
     uint64_t index = (a->offset + (va - a->start)) >> PAGE_SHIFT;
     r = a->backing->ops->read_page(a->backing, index, frame_bytes(frame));
     if (r < 0) {
-        frame_move(frame, FRAME_FREE);
+        frame_free(frame);
         return r == -EFAULT ? -ERANGE : r;
     }
     map_frame(pte, va, frame, bits | PTE_FILE);
-    stat_add(&pager.stats->faults_file, 1);
+    stat_add(&stats_here()->faults_file, 1);
     return 0;
 }
 
-/* The frame of a page of the kernel window, faulted in. */
-static int window_frame(struct mm *mm, uint64_t va, struct frame **ret)
+/* The frame of a page of the kernel window, faulted in and pinned. */
+static int window_pin(struct mm *mm, uint64_t va, struct frame **ret)
 {
     for (int i = 0; i < ALIAS_ATTEMPTS_MAX; i++) {
         pte_t *pte = pt_find(va);
-        uint64_t entry = pte == NULL ? 0 : pte_load(pte);
-        if (pte_is_local(entry)) {
-            *ret = frame_of(pte_frame_address(entry));
+        uint64_t entry;
+        enum frame_state was;
+        struct frame *f = pte == NULL ? NULL : frame_claim_page(pte, &entry, &was);
+        if (f != NULL) {
+            frame_pin(f);
+            frame_move(f, was);
+            *ret = f;
             return 0;
         }
         int r = mm_fault(mm, va, MM_ACCESS_READ, false);
@@ -98,24 +105,24 @@ static int fault_alias(struct mm *mm, pte_t *pte, uint64_t va, const struct area
         return r == -EFAULT ? -ERANGE : r;
     }
     CHECK(va_is_window(window_va));
-    if (pager.pinned_count >= frame_count() / 2) {
+    if (atomic_load(&pager.pinned_count) >= frame_limit() / 2) {
         return -ENOMEM;
     }
     struct frame *frame;
-    r = window_frame(mm, ALIGN_DOWN(window_va, PAGE_BYTES), &frame);
+    r = window_pin(mm, ALIGN_DOWN(window_va, PAGE_BYTES), &frame);
     if (r < 0) {
         return r;
     }
-    frame_pin(frame);
     uint64_t entry = 0;
     uint64_t next = frame_address(frame).v | bits | PTE_A | PTE_ALIAS;
     if (!page_move(pte, &entry, pte_present(va, next))) {
         frame_unpin(frame);
     }
-    stat_add(&pager.stats->faults_file, 1);
+    stat_add(&stats_here()->faults_file, 1);
     return 0;
 }
 
+/* Kernel lock held. */
 static int fault_empty(struct mm *mm, uint64_t va, enum mm_access access)
 {
     bool window = va_is_window(va);
@@ -129,8 +136,8 @@ static int fault_empty(struct mm *mm, uint64_t va, enum mm_access access)
     }
     pte_t *pte;
     int r = pt_get(va, &pte);
-    if (r < 0) {
-        return r;
+    if (r < 0 || pte_load(pte) != 0) {
+        return r; /* another was faster */
     }
     if (access == MM_ACCESS_WRITE) {
         bits |= PTE_D;
@@ -142,11 +149,29 @@ static int fault_empty(struct mm *mm, uint64_t va, enum mm_access access)
     } else {
         r = fault_file(pte, va, a, bits);
     }
-    if (r == 0 && pager.free_count < pager.low_count) {
-        io_poll();
-        (void)reclaim_slice();
+    return r;
+}
+
+/* A first touch: the map of areas says what the page is. */
+static int fault_unmapped(struct mm *mm, uint64_t va, enum mm_access access)
+{
+    kernel_lock();
+    int r = fault_empty(mm, va, access);
+    kernel_unlock();
+    if (r == 0) {
+        (void)reclaim_slice(0);
     }
     return r;
+}
+
+/* The last page of a window that was read ahead: mapped now, and the next window is asked for. */
+static int fault_marker(pte_t *pte, uint64_t va, uint64_t entry, enum mm_access access)
+{
+    uint64_t next = (entry & ~PTE_TAG) | PTE_P | PTE_A | (access == MM_ACCESS_WRITE ? PTE_D : 0);
+    if (page_move(pte, &entry, next)) {
+        reclaim_slice(prefetch_observe(va, true));
+    }
+    return 0;
 }
 
 static int fault(struct mm *mm, uint64_t va, enum mm_access access, bool from_user)
@@ -158,7 +183,7 @@ static int fault(struct mm *mm, uint64_t va, enum mm_access access, bool from_us
     uint64_t entry = pte == NULL ? 0 : pte_load(pte);
     enum page_state state = pte_state(entry);
     if (state == PAGE_EMPTY) {
-        return fault_empty(mm, va, access);
+        return fault_unmapped(mm, va, access);
     }
     if (!rights_allow(va, entry, access)) {
         return -EFAULT;
@@ -167,10 +192,13 @@ static int fault(struct mm *mm, uint64_t va, enum mm_access access, bool from_us
         return fetch_page(pte, va, access == MM_ACCESS_WRITE);
     }
     if (state == PAGE_FETCHING) {
-        stat_add(&pager.stats->faults_wait, 1);
-        stat_add(&pager.stats->prefetch_late, 1);
-        fetch_settle(pte);
+        stat_add(&stats_here()->faults_wait, 1);
+        stat_add(&stats_here()->prefetch_late, 1);
+        fetch_settle_read(va);
         return 0;
+    }
+    if ((entry & PTE_P) == 0) {
+        return fault_marker(pte, va, entry, access);
     }
     tlb_flush_page(va); /* it is there: this CPU has an old translation with fewer rights */
     return 0;
@@ -180,7 +208,7 @@ int mm_fault(struct mm *mm, uint64_t va, enum mm_access access, bool from_user)
 {
     int r = fault(mm, ALIGN_DOWN(va, PAGE_BYTES), access, from_user);
     if (r < 0) {
-        stat_add(&pager.stats->faults_failed, 1);
+        stat_add(&stats_here()->faults_failed, 1);
     }
     return r;
 }

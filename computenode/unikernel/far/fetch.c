@@ -2,6 +2,7 @@
 #include "computenode/unikernel/far/fetch.h"
 
 #include "computenode/unikernel/far/internal.h"
+#include "computenode/unikernel/far/page_table.h"
 #include "computenode/unikernel/far/prefetch.h"
 #include "computenode/unikernel/far/reclaim.h"
 #include "lib/base/check.h"
@@ -18,101 +19,213 @@ static bool claim(pte_t *pte, uint64_t *entry, const struct frame *frame)
 }
 
 /* Nobody but the one who claimed changes an entry that is being fetched (page.h, rule 1). */
-static void unclaim(pte_t *pte, uint64_t entry, struct frame *frame)
+static void unclaim(pte_t *pte, struct frame *frame)
 {
+    uint64_t entry = pte_load(pte);
+    CHECK(pte_state(entry) == PAGE_FETCHING);
     bool moved = page_move(pte, &entry, (entry & PTE_RIGHTS) | PTE_TAG_REMOTE);
     CHECK(moved);
-    frame_move(frame, FRAME_FREE);
+    frame_free(frame);
 }
 
-static void publish(pte_t *pte, uint64_t va, uint64_t entry, struct frame *frame, uint64_t bits)
+/* `bits`: A, D, or the tag HELD instead of presence. */
+static void publish(pte_t *pte, uint64_t va, struct frame *frame, uint64_t bits)
 {
-    frame_mapped(frame, pte, va);
+    uint64_t entry = pte_load(pte);
+    CHECK(pte_state(entry) == PAGE_FETCHING);
+    frame_assign(frame, pte, va);
     uint64_t next = (entry & (PTE_RIGHTS | PTE_ADDRESS)) | PTE_FAR | bits;
-    bool moved = page_move(pte, &entry, pte_present(va, next));
+    next = (bits & PTE_TAG) != 0 ? next : pte_present(va, next);
+    bool moved = page_move(pte, &entry, next);
     CHECK(moved);
-    stat_add(&pager.stats->far_pages_read, 1);
+    frame_move(frame, FRAME_ACTIVE);
+}
+
+/* One in GUESTSTATS_SAMPLE far faults is timed, stage by stage. */
+struct stages {
+    bool timed;
+    uint64_t start_ns, claimed_ns, submitted_ns, collected_ns;
+};
+
+static void stage(const struct stages *s, uint64_t *at_ns)
+{
+    if (s->timed) {
+        *at_ns = clock_ns();
+    }
+}
+
+static void stages_count(const struct stages *s)
+{
+    struct gueststats *stats = stats_here();
+    if (!s->timed) {
+        return;
+    }
+    uint64_t end_ns = clock_ns();
+    stat_time(stats->fault_remote_ns, end_ns - s->start_ns);
+    stat_time(stats->stage_claim_ns, s->claimed_ns - s->start_ns);
+    stat_time(stats->stage_queue_ns, s->submitted_ns - s->claimed_ns);
+    stat_time(stats->stage_device_ns, s->collected_ns - s->submitted_ns);
+    stat_time(stats->stage_publish_ns, end_ns - s->collected_ns);
+}
+
+/* No frame in hand: the fault first makes room, and is then taken once more. */
+static int make_room(void)
+{
+    struct frame *frame;
+    int r = frame_take(&frame);
+    if (r == 0) {
+        frame_free(frame);
+    }
+    return r;
 }
 
 int fetch_page(pte_t *pte, uint64_t va, bool for_write)
 {
-    uint64_t start_ns = clock_ns();
-    struct frame *frame;
-    int r = frame_take(&frame);
-    if (r < 0) {
-        return r;
+    struct stages s = {.timed = this_cpu()->fault_count++ % GUESTSTATS_SAMPLE == 0};
+    stage(&s, &s.start_ns);
+    struct frame *frame = frame_try_take();
+    if (frame == NULL) {
+        return make_room();
     }
     uint64_t entry = pte_load(pte);
     if (pte_state(entry) != PAGE_REMOTE || !claim(pte, &entry, frame)) {
-        frame_move(frame, FRAME_FREE);
+        frame_free(frame);
         return 0;
     }
+    stage(&s, &s.claimed_ns);
     struct io_request *request;
-    r = io_read(IO_DEMAND, frame, va, &request);
+    int r = io_read(frame, va, s.timed, &request);
+    stage(&s, &s.submitted_ns);
     if (r == 0) {
-        prefetch_observe(va);
-        reclaim_slice(); /* hidden behind the read */
+        uint32_t ahead_count = prefetch_observe(va, false);
+        reclaim_slice(ahead_count); /* hidden behind the read */
         r = io_collect(request);
     }
+    stage(&s, &s.collected_ns);
     if (r < 0) {
-        unclaim(pte, entry, frame);
+        unclaim(pte, frame);
         return r;
     }
-    publish(pte, va, entry, frame, PTE_A | (for_write ? PTE_D : 0));
-    stat_add(&pager.stats->faults_remote, 1);
-    stat_time(pager.stats->fault_remote_ns, clock_ns() - start_ns);
+    publish(pte, va, frame, PTE_A | (for_write ? PTE_D : 0));
+    struct gueststats *stats = stats_here();
+    stat_add(&stats->far_pages_read, 1);
+    stat_add(&stats->faults_remote, 1);
+    stages_count(&s);
     return 0;
 }
 
-bool fetch_ahead(pte_t *pte, uint64_t va)
+/* Neighbouring pages that one request will read. */
+struct run {
+    struct frame *frames[BLKQ_SEGMENTS_MAX];
+    uint64_t va;
+    uint32_t count;
+};
+
+static bool run_submit(struct run *run)
+{
+    uint32_t count = run->count;
+    run->count = 0;
+    if (count == 0) {
+        return true;
+    }
+    if (io_read_ahead(run->frames, count, run->va) == 0) {
+        stat_add(&stats_here()->prefetch_issued, count);
+        return true;
+    }
+    for (uint32_t i = 0; i < count; i++) {
+        pte_t *pte = run->frames[i]->pte;
+        run->frames[i]->pte = NULL;
+        unclaim(pte, run->frames[i]);
+    }
+    return false;
+}
+
+/* A frame for it, if there are more than faults may need. */
+static struct frame *claim_ahead(pte_t *pte, uint64_t va)
 {
     uint64_t entry = pte_load(pte);
     if (pte_state(entry) != PAGE_REMOTE || !rights_accessible(va, entry) ||
-        pager.free_count <= pager.reserve_count) {
-        return false;
+        frame_pool_count() <= pager.reserve_low) {
+        return NULL;
     }
     struct frame *frame = frame_try_take();
-    if (frame == NULL) {
-        return false;
+    if (frame != NULL && !claim(pte, &entry, frame)) {
+        frame_free(frame);
+        return NULL;
     }
-    if (!claim(pte, &entry, frame)) {
-        frame_move(frame, FRAME_FREE);
-        return false;
+    return frame;
+}
+
+static pte_t *entry_at(uint64_t va)
+{
+    return va_is_user(va) || va_is_window(va) ? pt_find(va) : NULL;
+}
+
+uint32_t fetch_ahead(uint64_t va, int64_t stride, uint32_t count, uint64_t marker_va)
+{
+    struct run run = {.count = 0};
+    uint32_t claimed_count = 0;
+    bool room = true;
+    for (uint32_t i = 0; i < count && room; i++, va += (uint64_t)stride * PAGE_BYTES) {
+        pte_t *pte = entry_at(va);
+        struct frame *frame = pte == NULL ? NULL : claim_ahead(pte, va);
+        if (frame == NULL) {
+            continue;
+        }
+        frame->pte = pte;
+        frame->va = va;
+        frame->flags = FRAME_PREFETCHED | (va == marker_va ? FRAME_MARKER : 0);
+        if (run.count == BLKQ_SEGMENTS_MAX || run.va + run.count * PAGE_BYTES != va) {
+            room = run_submit(&run);
+        }
+        if (run.count == 0) {
+            run.va = va;
+        }
+        run.frames[run.count++] = frame;
+        claimed_count++;
     }
-    frame->pte = pte;
-    frame->va = va;
-    if (io_read(IO_PREFETCH, frame, va, NULL) < 0) {
-        frame->pte = NULL;
-        unclaim(pte, entry, frame);
-        return false;
-    }
-    stat_add(&pager.stats->prefetch_issued, 1);
-    return true;
+    (void)run_submit(&run);
+    io_kick();
+    return claimed_count;
 }
 
 /* Mapped with A = 0: a page that is never used goes first, and using it costs no fault. */
 void fetch_prefetched(const struct io_request *request)
 {
-    struct frame *frame = request->frames[0];
-    pte_t *pte = frame->pte;
-    uint64_t entry = pte_load(pte);
-    CHECK(pte_state(entry) == PAGE_FETCHING);
-    if (request->status < 0) {
-        frame->pte = NULL;
-        unclaim(pte, entry, frame);
-        return;
+    for (uint32_t i = 0; i < request->page_count; i++) {
+        struct frame *frame = io_frame(request, i);
+        pte_t *pte = frame->pte;
+        if (request->status < 0) {
+            frame->pte = NULL;
+            unclaim(pte, frame);
+            continue;
+        }
+        bool marker = (frame->flags & FRAME_MARKER) != 0;
+        publish(pte, request->va + i * PAGE_BYTES, frame, marker ? PTE_TAG_HELD : 0);
+        stat_add(&stats_here()->far_pages_read, 1);
     }
-    frame->flags |= FRAME_PREFETCHED;
-    publish(pte, request->va, entry, frame, 0);
 }
 
 void fetch_settle(pte_t *pte)
 {
+    struct io_wait wait = {0};
     for (;;) {
         enum page_state state = pte_state(pte_load(pte));
         if (state != PAGE_FETCHING && state != PAGE_WRITING) {
             return;
         }
-        io_wait_background();
+        io_wait_step(&wait);
+    }
+}
+
+void fetch_settle_read(uint64_t va)
+{
+    struct io_wait wait = {0};
+    for (;;) {
+        pte_t *pte = pt_find(va);
+        if (pte == NULL || pte_state(pte_load(pte)) != PAGE_FETCHING) {
+            return;
+        }
+        io_wait_step(&wait);
     }
 }

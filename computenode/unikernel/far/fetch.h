@@ -10,20 +10,26 @@
 #include "computenode/unikernel/far/page.h"
 
 /*
- * Brings in a page that is remote; returns when it is local. 0 also if its state has changed
- * meanwhile: the caller looks again. Errors: -EIO the page can't be read (it stays remote), else
- * as frame_take().
+ * Brings in a page that was found remote; takes no lock. 0 when it is local, and also if its state
+ * has changed meanwhile or memory had to be reclaimed first: the caller looks again, from the root
+ * of the page tables. Errors: -EIO the page can't be read (it stays remote), else as frame_take().
  * Fault context.
  */
 int fetch_page(pte_t *pte, uint64_t va, bool for_write) MUST_CHECK;
 
-/* Starts reading a remote page that nobody waits for. false: no frame or no room to spare. */
-bool fetch_ahead(pte_t *pte, uint64_t va);
+/*
+ * Starts reading those of `count` pages, `stride` pages apart, that are remote and that nobody
+ * waits for; as many as free frames and the queue allow. Touching `marker_va` when it has come
+ * costs a fault, which tells the prefetcher. Returns how many are on their way. Never waits.
+ */
+uint32_t fetch_ahead(uint64_t va, int64_t stride, uint32_t count, uint64_t marker_va);
 
 /* A read ahead has completed. Called by io_poll(). */
 void fetch_prefetched(const struct io_request *request);
 
-/* Waits until no read or write of the page is in flight. */
+/* Waits until no read or write of the page is in flight. The entry stays (internal.h). */
 void fetch_settle(pte_t *pte);
+/* The same for who does not hold the kernel lock: looks the entry up each time. Reads only. */
+void fetch_settle_read(uint64_t va);
 
 #endif

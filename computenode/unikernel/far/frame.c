@@ -10,225 +10,395 @@
 #include "lib/base/check.h"
 #include "lib/base/state.h"
 
-/* A run of frames of the table. */
-struct run {
-    uint64_t start; /* guest-physical */
-    uint64_t count;
-    uint64_t first; /* index of its first frame */
-};
+struct frame_table frame_table;
 
+/* Free frames that no processor has in hand, and those that are held back. */
 static struct {
-    struct run runs[FRAME_RANGES_MAX];
-    uint32_t run_count;
-    struct frame *frames;
-    uint64_t count;
-} table;
+    struct spin lock;
+    struct frame *free;
+    struct frame *held;
+    _Atomic uint64_t free_count;
+    _Atomic uint64_t held_count;
+    _Atomic uint64_t held_target;
+} pool;
 
 static const uint32_t frame_moves[] = {
+    [FRAME_NONE] = STATE_TO(FRAME_KERNEL),
     [FRAME_FREE] = STATE_TO(FRAME_BUSY),
-    [FRAME_KERNEL] = STATE_TO(FRAME_FREE),
+    [FRAME_KERNEL] = STATE_TO(FRAME_FREE) | STATE_TO(FRAME_HELD),
     /* FREE: the read failed, or another was faster. KERNEL: taken for a page table. */
-    [FRAME_BUSY] = STATE_TO(FRAME_ACTIVE) | STATE_TO(FRAME_FREE) | STATE_TO(FRAME_KERNEL),
-    [FRAME_ACTIVE] = STATE_TO(FRAME_ACTIVE) | STATE_TO(FRAME_CLEAN) | STATE_TO(FRAME_WRITING) |
-                     STATE_TO(FRAME_FREE) | STATE_TO(FRAME_ORPHAN),
-    /* ACTIVE: used again, or pinned. */
-    [FRAME_CLEAN] = STATE_TO(FRAME_ACTIVE) | STATE_TO(FRAME_FREE) | STATE_TO(FRAME_ORPHAN),
-    [FRAME_WRITING] = STATE_TO(FRAME_ACTIVE) | STATE_TO(FRAME_CLEAN),
-    [FRAME_ORPHAN] = STATE_TO(FRAME_FREE),
+    [FRAME_BUSY] = STATE_TO(FRAME_ACTIVE) | STATE_TO(FRAME_FREE) | STATE_TO(FRAME_KERNEL) |
+                   STATE_TO(FRAME_HELD),
+    [FRAME_ACTIVE] = STATE_TO(FRAME_CLAIMED),
+    [FRAME_CLAIMED] = STATE_TO(FRAME_ACTIVE) | STATE_TO(FRAME_WRITING) | STATE_TO(FRAME_ORPHAN) |
+                      STATE_TO(FRAME_FREE) | STATE_TO(FRAME_HELD),
+    [FRAME_WRITING] = STATE_TO(FRAME_CLAIMED),
+    [FRAME_ORPHAN] = STATE_TO(FRAME_CLAIMED),
+    [FRAME_HELD] = STATE_TO(FRAME_FREE),
 };
-
-static struct list *list_of(enum frame_state state, uint64_t **ret_count)
-{
-    switch (state) {
-    case FRAME_FREE:
-        *ret_count = &pager.free_count;
-        return &pager.free;
-    case FRAME_ACTIVE:
-        *ret_count = &pager.active_count;
-        return &pager.active;
-    case FRAME_CLEAN:
-        *ret_count = &pager.clean_count;
-        return &pager.clean;
-    case FRAME_WRITING: /* counted, on no list */
-        *ret_count = &pager.writing_count;
-        return NULL;
-    default:
-        *ret_count = NULL;
-        return NULL;
-    }
-}
 
 void frame_move(struct frame *frame, enum frame_state to)
 {
-    CHECK(state_may_move(frame_moves, frame->state, to));
-    uint64_t *count;
-    list_of((enum frame_state)frame->state, &count);
-    list_remove(&frame->link);
-    if (count != NULL) {
-        *count -= 1;
-    }
-    frame->state = (uint8_t)to;
-    struct list *list = list_of(to, &count);
-    if (list != NULL) {
-        list_append(list, &frame->link);
-    }
-    if (count != NULL) {
-        *count += 1;
-    }
-    stat_set(&pager.stats->frames_free, pager.free_count);
+    enum frame_state from =
+        (enum frame_state)atomic_load_explicit(&frame->state, memory_order_relaxed);
+    CHECK(state_may_move(frame_moves, from, to));
+    atomic_store_explicit(&frame->state, (uint8_t)to, memory_order_release);
 }
 
-/* Copies the ranges, cut to `limit` frames in all. */
-static void runs_set(const struct frame_range *ranges, uint32_t range_count, uint64_t limit)
+static void pool_put(struct frame *f)
 {
-    CHECK(range_count <= FRAME_RANGES_MAX);
+    f->next = pool.free;
+    pool.free = f;
+    atomic_fetch_add_explicit(&pool.free_count, 1, memory_order_relaxed);
+}
+
+static struct frame *pool_get(void)
+{
+    struct frame *f = pool.free;
+    if (f != NULL) {
+        pool.free = f->next;
+        f->next = NULL;
+        atomic_fetch_sub_explicit(&pool.free_count, 1, memory_order_relaxed);
+    }
+    return f;
+}
+
+/* First and last page number of all ranges; sets the table's span. */
+static void span_set(const struct frame_range *ranges, uint32_t range_count)
+{
+    uint64_t first = UINT64_MAX, end = 0;
     for (uint32_t i = 0; i < range_count; i++) {
-        uint64_t count = ranges[i].page_count;
-        if (limit != 0) {
-            count = MIN(count, limit - table.count);
-        }
-        if (count > 0) {
-            CHECK(IS_ALIGNED(ranges[i].start.v, PAGE_BYTES));
-            table.runs[table.run_count++] = (struct run){ranges[i].start.v, count, table.count};
-            table.count += count;
+        CHECK(IS_ALIGNED(ranges[i].start.v, PAGE_BYTES));
+        if (ranges[i].page_count > 0) {
+            uint64_t page = ranges[i].start.v >> PAGE_SHIFT;
+            first = MIN(first, page);
+            end = MAX(end, page + ranges[i].page_count);
         }
     }
+    CHECK(first < end);
+    frame_table = (struct frame_table){.base_page = first, .span = end - first};
 }
 
-/* Index of the first of `page_count` frames in one run. */
-static uint64_t place_table(uint64_t page_count)
+/* First page of a range that has room for the table. */
+static uint64_t place_table(const struct frame_range *ranges, uint32_t range_count,
+                            uint64_t page_count)
 {
-    for (uint32_t i = 0; i < table.run_count; i++) {
-        if (table.runs[i].count >= page_count) {
-            table.frames = phys_to_virt((phys_addr_t){table.runs[i].start});
-            return table.runs[i].first;
+    for (uint32_t i = 0; i < range_count; i++) {
+        if (ranges[i].page_count >= page_count) {
+            return ranges[i].start.v >> PAGE_SHIFT;
         }
     }
     panic("no range of memory has room for the frame table of %llu pages",
           (unsigned long long)page_count);
 }
 
-void frames_init(const struct frame_range *ranges, uint32_t range_count, uint64_t frame_limit)
+static bool take_over(uint64_t index, bool own)
 {
-    table.run_count = 0;
-    table.count = 0;
-    pager_reset();
-    runs_set(ranges, range_count, frame_limit);
-    uint64_t own_count = (table.count * sizeof(struct frame) + PAGE_BYTES - 1) / PAGE_BYTES;
-    uint64_t own_first = place_table(own_count);
-    for (uint64_t i = 0; i < table.count; i++) {
-        struct frame *f = &table.frames[i];
-        *f = (struct frame){.state = FRAME_KERNEL};
-        list_init(&f->link);
-        if (i < own_first || i >= own_first + own_count) {
-            frame_move(f, FRAME_FREE);
+    struct frame *f = &frame_table.frames[index];
+    frame_move(f, FRAME_KERNEL);
+    frame_table.count++;
+    if (own) {
+        return false;
+    }
+    if (atomic_load(&pool.held_count) < atomic_load(&pool.held_target)) {
+        frame_move(f, FRAME_HELD);
+        f->next = pool.held;
+        pool.held = f;
+        atomic_fetch_add(&pool.held_count, 1);
+        return false;
+    }
+    frame_move(f, FRAME_FREE);
+    pool_put(f);
+    return true;
+}
+
+/* The lowest addresses are taken first: put them last. */
+static uint64_t fill_table(const struct frame_range *ranges, uint32_t range_count,
+                           uint64_t own_first, uint64_t own_count)
+{
+    uint64_t free_count = 0;
+    for (uint32_t i = range_count; i-- > 0;) {
+        uint64_t first = ranges[i].start.v >> PAGE_SHIFT;
+        for (uint64_t page = first + ranges[i].page_count; page-- > first;) {
+            bool own = page >= own_first && page < own_first + own_count;
+            free_count += take_over(page - frame_table.base_page, own);
         }
     }
-    stat_set(&pager.stats->frames_total, table.count);
-    stat_set(&pager.stats->frames_kernel, own_count);
-    reclaim_init(pager.free_count);
+    return free_count;
+}
+
+void frames_init(const struct frame_range *ranges, uint32_t range_count, uint64_t limit)
+{
+    pager_reset();
+    span_set(ranges, range_count);
+    uint64_t ram_count = 0;
+    for (uint32_t i = 0; i < range_count; i++) {
+        ram_count += ranges[i].page_count;
+    }
+    pool.free = NULL;
+    pool.held = NULL;
+    atomic_store(&pool.free_count, 0);
+    atomic_store(&pool.held_count, 0);
+    atomic_store(&pool.held_target, limit == 0 || limit >= ram_count ? 0 : ram_count - limit);
+    uint64_t own_count = (frame_table.span * sizeof(struct frame) + PAGE_BYTES - 1) / PAGE_BYTES;
+    uint64_t own_first = place_table(ranges, range_count, own_count);
+    frame_table.frames = phys_to_virt((phys_addr_t){own_first << PAGE_SHIFT});
+    __builtin_memset(frame_table.frames, 0, own_count * PAGE_BYTES);
+    uint64_t free_count = fill_table(ranges, range_count, own_first, own_count);
+    stat_set(&stats_here()->frames_total, frame_limit());
+    stat_set(&stats_here()->frames_kernel, own_count);
+    stat_set(&stats_here()->frames_free, free_count);
+    reclaim_init(free_count);
 }
 
 struct frame *frame_of(phys_addr_t pa)
 {
-    for (uint32_t i = 0; i < table.run_count; i++) {
-        uint64_t page = (pa.v - table.runs[i].start) >> PAGE_SHIFT;
-        if (pa.v >= table.runs[i].start && page < table.runs[i].count) {
-            return &table.frames[table.runs[i].first + page];
-        }
-    }
-    CHECK(!"the address belongs to a frame of the table");
-    return NULL;
-}
-
-phys_addr_t frame_address(const struct frame *frame)
-{
-    uint64_t index = (uint64_t)(frame - table.frames);
-    for (uint32_t i = 0; i < table.run_count; i++) {
-        const struct run *run = &table.runs[i];
-        if (index - run->first < run->count) {
-            return (phys_addr_t){run->start + ((index - run->first) << PAGE_SHIFT)};
-        }
-    }
-    CHECK(!"the frame belongs to the table");
-    return (phys_addr_t){0};
+    uint64_t index = (pa.v >> PAGE_SHIFT) - frame_table.base_page;
+    CHECK(index < frame_table.span);
+    return &frame_table.frames[index];
 }
 
 uint64_t frame_count(void)
 {
-    return table.count;
+    return frame_table.count;
+}
+
+uint64_t frame_span(void)
+{
+    return frame_table.span;
 }
 
 struct frame *frame_at(uint64_t index)
 {
-    return &table.frames[index];
+    return &frame_table.frames[index];
+}
+
+uint64_t frame_pool_count(void)
+{
+    return atomic_load_explicit(&pool.free_count, memory_order_relaxed);
+}
+
+uint64_t frame_free_count(void)
+{
+    return frame_pool_count() + this_cpu()->reserve_count;
+}
+
+uint64_t frame_limit(void)
+{
+    return frame_table.count - atomic_load(&pool.held_target);
+}
+
+uint64_t frame_excess(void)
+{
+    uint64_t held = atomic_load(&pool.held_count);
+    uint64_t target = atomic_load(&pool.held_target);
+    return target > held ? target - held : 0;
+}
+
+static void reserve_fill(struct pager_cpu *cpu)
+{
+    uint32_t wanted = MAX(pager.reserve_max / 2, 1u);
+    while (cpu->reserve_count < wanted) {
+        struct frame *f = pool_get();
+        if (f == NULL) {
+            return;
+        }
+        cpu->reserve[cpu->reserve_count++] = f;
+    }
+}
+
+void frame_refill(void)
+{
+    struct pager_cpu *cpu = this_cpu();
+    if (cpu->reserve_count <= pager.reserve_max / 4 && frame_pool_count() > 0 &&
+        spin_try(&pool.lock)) {
+        reserve_fill(cpu);
+        spin_unlock(&pool.lock);
+    }
 }
 
 struct frame *frame_try_take(void)
 {
-    struct list *first = list_first(&pager.free);
-    if (first == NULL) {
-        return NULL;
+    struct pager_cpu *cpu = this_cpu();
+    if (cpu->reserve_count == 0) {
+        if (frame_pool_count() == 0) {
+            return NULL;
+        }
+        spin_lock(&pool.lock);
+        reserve_fill(cpu);
+        spin_unlock(&pool.lock);
+        if (cpu->reserve_count == 0) {
+            return NULL;
+        }
     }
-    struct frame *f = list_entry(first, struct frame, link);
+    struct frame *f = cpu->reserve[--cpu->reserve_count];
     CHECK(f->pins == 0 && f->pte == NULL);
     frame_move(f, FRAME_BUSY);
-    f->flags = 0;
+    stat_add(&cpu->stats->frames_free, (uint64_t)-1);
     return f;
 }
 
 int frame_take(struct frame **ret)
 {
-    struct frame *f = frame_try_take();
-    if (f == NULL) {
+    struct frame *f;
+    while ((f = frame_try_take()) == NULL) {
         int r = reclaim_direct(1);
         if (r < 0) {
             return r;
         }
-        f = frame_try_take();
-        CHECK(f != NULL);
     }
     *ret = f;
     return 0;
 }
 
-void frame_mapped(struct frame *frame, pte_t *pte, uint64_t va)
+/* While more frames are in use than there may be, one that becomes free is held. */
+static bool hold(struct frame *f)
+{
+    if (frame_excess() == 0) {
+        return false;
+    }
+    spin_lock(&pool.lock);
+    bool held = frame_excess() > 0;
+    if (held) {
+        frame_move(f, FRAME_HELD);
+        f->next = pool.held;
+        pool.held = f;
+        atomic_fetch_add(&pool.held_count, 1);
+    }
+    spin_unlock(&pool.lock);
+    return held;
+}
+
+/* Half of a full reserve goes to the pool, for other processors. */
+static void reserve_spill(struct pager_cpu *cpu)
+{
+    spin_lock(&pool.lock);
+    while (cpu->reserve_count > pager.reserve_max / 2) {
+        pool_put(cpu->reserve[--cpu->reserve_count]);
+    }
+    spin_unlock(&pool.lock);
+}
+
+void frame_free(struct frame *frame)
+{
+    CHECK(frame->pins == 0);
+    struct pager_cpu *cpu = this_cpu();
+    frame->next = NULL;
+    frame->va = 0;
+    frame->flags = 0;
+    if (hold(frame)) {
+        return;
+    }
+    frame_move(frame, FRAME_FREE);
+    stat_add(&cpu->stats->frames_free, 1);
+    if (cpu->reserve_count >= pager.reserve_max) {
+        reserve_spill(cpu);
+    }
+    cpu->reserve[cpu->reserve_count++] = frame;
+}
+
+/* Frames that this processor has, and that others may need, when the limit has just fallen. */
+static void hold_free_frames(void)
+{
+    struct frame *f;
+    while (frame_excess() > 0 && (f = frame_try_take()) != NULL) {
+        frame_free(f);
+    }
+}
+
+uint64_t frame_limit_set(uint64_t count)
+{
+    CHECK(count <= frame_table.count);
+    spin_lock(&pool.lock);
+    atomic_store(&pool.held_target, frame_table.count - count);
+    uint64_t freed_count = 0;
+    while (atomic_load(&pool.held_count) > atomic_load(&pool.held_target)) {
+        struct frame *f = pool.held;
+        pool.held = f->next;
+        atomic_fetch_sub(&pool.held_count, 1);
+        frame_move(f, FRAME_FREE);
+        pool_put(f);
+        freed_count++;
+    }
+    spin_unlock(&pool.lock);
+    stat_add(&stats_here()->frames_free, freed_count);
+    stat_add(&stats_here()->frames_total, count - STATS_SUM(frames_total));
+    hold_free_frames();
+    return frame_excess();
+}
+
+void frame_assign(struct frame *frame, pte_t *pte, uint64_t va)
 {
     frame->pte = pte;
     frame->va = va;
-    frame->flush_epoch = tlb_batch_epoch_before();
-    frame_move(frame, FRAME_ACTIVE);
+    tlb_batch_mark_flushed(frame);
 }
 
 void frame_release(struct frame *frame)
 {
+    if (frame->pins == 0) {
+        frame_free(frame);
+        return;
+    }
     frame->pte = NULL;
     frame->va = 0;
-    frame_move(frame, frame->pins > 0 ? FRAME_ORPHAN : FRAME_FREE);
+    frame_move(frame, FRAME_ORPHAN);
+}
+
+struct frame *frame_claim_page(pte_t *pte, uint64_t *ret_entry, enum frame_state *ret_was)
+{
+    for (;;) {
+        uint64_t entry = pte_load(pte);
+        if (!pte_is_local(entry)) {
+            *ret_entry = entry;
+            return NULL;
+        }
+        struct frame *f = frame_of(pte_frame_address(entry));
+        enum frame_state was = frame_state(f);
+        bool claimable = was == FRAME_ACTIVE || was == FRAME_WRITING || was == FRAME_ORPHAN;
+        if (!claimable || !frame_claim(f, was)) {
+            cpu_relax();
+            continue;
+        }
+        entry = pte_load(pte);
+        if (pte_is_local(entry) && frame_of(pte_frame_address(entry)) == f) {
+            *ret_entry = entry;
+            *ret_was = was;
+            return f;
+        }
+        frame_move(f, was);
+    }
 }
 
 void frame_pin(struct frame *frame)
 {
-    CHECK(frame->state == FRAME_ACTIVE || frame->state == FRAME_CLEAN ||
-          frame->state == FRAME_WRITING);
     CHECK(frame->pins < FRAME_PINS_MAX);
-    pager.pinned_count += frame->pins == 0;
-    frame->pins++;
+    if (frame->pins++ == 0) {
+        atomic_fetch_add_explicit(&pager.pinned_count, 1, memory_order_relaxed);
+    }
 }
 
 void frame_unpin(struct frame *frame)
 {
+    enum frame_state was = frame_state(frame);
+    while (!frame_claim(frame, was)) {
+        cpu_relax();
+        was = frame_state(frame);
+    }
     CHECK(frame->pins > 0);
-    frame->pins--;
-    pager.pinned_count -= frame->pins == 0;
-    if (frame->pins == 0 && frame->state == FRAME_ORPHAN) {
-        frame_move(frame, FRAME_FREE);
+    if (--frame->pins == 0) {
+        atomic_fetch_sub_explicit(&pager.pinned_count, 1, memory_order_relaxed);
+    }
+    if (frame->pins == 0 && was == FRAME_ORPHAN) {
+        frame_free(frame);
+    } else {
+        frame_move(frame, was);
     }
 }
 
 int frame_alloc_kernel(phys_addr_t *ret)
 {
-    if (pager.free_count <= pager.reserve_count && reclaim_direct(pager.reserve_count + 1) < 0) {
+    if (frame_free_count() <= pager.reserve_low && reclaim_direct(pager.reserve_low + 1) < 0) {
         return -ENOMEM;
     }
     return frame_alloc_table(ret);
@@ -243,7 +413,7 @@ int frame_alloc_table(phys_addr_t *ret)
     }
     frame_move(f, FRAME_KERNEL);
     __builtin_memset(frame_bytes(f), 0, PAGE_BYTES);
-    stat_add(&pager.stats->frames_kernel, 1);
+    stat_add(&stats_here()->frames_kernel, 1);
     *ret = frame_address(f);
     return 0;
 }
@@ -251,7 +421,7 @@ int frame_alloc_table(phys_addr_t *ret)
 void frame_free_kernel(phys_addr_t pa)
 {
     struct frame *f = frame_of(pa);
-    CHECK(f->state == FRAME_KERNEL);
-    frame_move(f, FRAME_FREE);
-    stat_add(&pager.stats->frames_kernel, (uint64_t)-1);
+    CHECK(frame_state(f) == FRAME_KERNEL);
+    frame_free(f);
+    stat_add(&stats_here()->frames_kernel, (uint64_t)-1);
 }

@@ -2,73 +2,143 @@
 /*
  * The frame table as the pager itself uses it (frame.h is what the kernel uses).
  *
- * Context: any. One CPU runs the space for now, so the lists and counts have one owner; entries of
- * page tables are changed by compare-and-swap all the same (page.h).
+ * A frame's state is also its lock. Whoever moves a frame from ACTIVE, WRITING or ORPHAN to
+ * CLAIMED, by compare-and-swap, owns its fields until it moves it on; a claim is never held across
+ * a wait. BUSY frames belong to who took them. So a frame's `pte` can be followed while it is
+ * claimed: its page can't be unmapped meanwhile, so its page table can't be freed.
  */
 #ifndef DILOS_UNIKERNEL_FAR_FRAME_TABLE_H
 #define DILOS_UNIKERNEL_FAR_FRAME_TABLE_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 
 #include "computenode/unikernel/far/frame.h"
 #include "computenode/unikernel/far/page.h"
-#include "lib/base/list.h"
 
-#define FRAME_RANGES_MAX 16
-#define FRAME_PINS_MAX   UINT16_MAX
+#define FRAME_PINS_MAX UINT16_MAX
 
 enum frame_state {
-    FRAME_FREE,    /* on the free list */
+    FRAME_NONE,    /* no frame: a hole between ranges of RAM */
+    FRAME_FREE,    /* in the pool, or in a processor's reserve */
     FRAME_KERNEL,  /* page table, heap, this table; never evicted */
     FRAME_BUSY,    /* taken for a page that is not mapped yet (being filled or fetched) */
-    FRAME_ACTIVE,  /* holds a page; on the active list, the clock's hand passes it */
-    FRAME_CLEAN,   /* holds a page that was clean and unused when the hand passed; goes first */
-    FRAME_WRITING, /* holds a page, a write is in flight; on no list */
+    FRAME_ACTIVE,  /* holds a page; the clock's hand may claim it */
+    FRAME_CLAIMED, /* holds a page; somebody is deciding about it */
+    FRAME_WRITING, /* holds a page, a write is in flight */
     FRAME_ORPHAN,  /* its page is gone, pins keep it; freed by the last unpin */
+    FRAME_HELD,    /* free, but beyond what the instance may have now (pager_resize) */
 };
 
-enum { FRAME_PREFETCHED = 1 /* read ahead of need and not yet seen used */ };
+enum {
+    FRAME_PREFETCHED = 1, /* read ahead of need and not yet seen used */
+    FRAME_MARKER = 2,     /* touching it first is to be seen by the prefetcher */
+};
 
 struct frame {
-    struct list link;
-    pte_t *pte;           /* of the page that it holds; NULL without one */
+    union {
+        pte_t *pte;         /* of the page that it holds; NULL without one */
+        struct frame *next; /* in the pool, or a list of its owner */
+    };
     uint64_t va;          /* of that page */
-    uint32_t flush_epoch; /* tlb_batch: a flush after this one has forgotten the page */
+    uint32_t flush_epoch; /* tlb_batch: a flush of flush_cpu after this has forgotten the page */
     uint16_t pins;        /* devices and aliases that use the frame */
-    uint8_t state;        /* enum frame_state */
+    uint8_t flush_cpu;
     uint8_t flags;
+    _Atomic uint8_t state; /* enum frame_state */
 };
+
+/* The part of RAM that the table covers, set by frames_init(): for the functions below. */
+struct frame_table {
+    struct frame *frames;
+    uint64_t base_page; /* page number of frames[0] */
+    uint64_t span;      /* entries, holes included */
+    uint64_t count;     /* frames */
+};
+extern struct frame_table frame_table;
 
 /* CHECKs that pa belongs to the table. */
 struct frame *frame_of(phys_addr_t pa);
-phys_addr_t frame_address(const struct frame *frame);
+
+static inline phys_addr_t frame_address(const struct frame *frame)
+{
+    uint64_t index = (uint64_t)(frame - frame_table.frames);
+    return (phys_addr_t){(frame_table.base_page + index) << PAGE_SHIFT};
+}
+
 static inline void *frame_bytes(const struct frame *frame)
 {
     return phys_to_virt(frame_address(frame));
 }
 
-/* The one function that changes frame->state; moves the frame to that state's list, at its tail. */
+static inline enum frame_state frame_state(const struct frame *frame)
+{
+    return (enum frame_state)atomic_load_explicit(&frame->state, memory_order_acquire);
+}
+
+/* Moves a frame that the caller owns (BUSY, CLAIMED, or just taken from the pool). */
 void frame_move(struct frame *frame, enum frame_state to);
 
+/* Claims a frame that is in `from`. */
+static inline bool frame_claim(struct frame *frame, enum frame_state from)
+{
+    uint8_t expected = (uint8_t)from;
+    return atomic_load_explicit(&frame->state, memory_order_relaxed) == expected &&
+           atomic_compare_exchange_strong_explicit(&frame->state, &expected, FRAME_CLAIMED,
+                                                   memory_order_acquire, memory_order_relaxed);
+}
+
 /*
- * A frame for a page, FRAME_BUSY, contents undefined; reclaims if none is free. Errors: -ENOMEM,
- * -ENOSPC, -EIO as in reclaim_direct().
+ * Claims the frame of a local page, whatever it is in, spinning while somebody else has it. Returns
+ * NULL if the page is not local; *ret_entry is the entry then or under the claim, *ret_was what to
+ * move the frame back to. Kernel lock held, or the entry is otherwise known to stay.
+ */
+struct frame *frame_claim_page(pte_t *pte, uint64_t *ret_entry, enum frame_state *ret_was);
+
+/*
+ * A frame for a page, FRAME_BUSY, contents undefined; reclaims if none is free, and may then wait.
+ * Errors: -ENOMEM, -ENOSPC, -EIO as in reclaim_direct().
  */
 int frame_take(struct frame **ret) MUST_CHECK;
-/* As frame_take, but NULL rather than to reclaim. */
+/* From this processor's reserve, or the pool; NULL rather than to reclaim. Never waits. */
 struct frame *frame_try_take(void);
 
-/* The page of a mapped frame is gone: frees the frame, or leaves it to the last unpin. */
+/* A frame that the caller owns is free: no processor has a translation of it cached. */
+void frame_free(struct frame *frame);
+/* The page of a claimed frame is gone: as frame_free(), or leaves it to the last unpin. */
 void frame_release(struct frame *frame);
 
-/* A busy frame now holds the page of `pte` at `va`: onto the active list. */
-void frame_mapped(struct frame *frame, pte_t *pte, uint64_t va);
+/*
+ * A busy frame will hold the page of `pte` at `va`, of which nothing is cached. When the entry has
+ * been published: frame_move(frame, FRAME_ACTIVE).
+ */
+void frame_assign(struct frame *frame, pte_t *pte, uint64_t va);
 
-void frame_pin(struct frame *frame);
+/* A zeroed frame for a page table; reclaims if none is free. Errors: as reclaim_direct(). */
+int frame_alloc_table(phys_addr_t *ret) MUST_CHECK;
+
+void frame_pin(struct frame *frame); /* claimed */
 void frame_unpin(struct frame *frame);
 
+/* Fills this processor's reserve up to what is aimed at, if the pool has frames. Never waits. */
+void frame_refill(void);
+/* Free frames that this processor can have without reclaiming. */
+uint64_t frame_free_count(void);
+/* Free frames in the pool: what the watermarks are about. */
+uint64_t frame_pool_count(void);
+
+/* Frames of the table, without holes; and entry `index` < frame_span() of it, hole or not. */
 uint64_t frame_count(void);
+uint64_t frame_span(void);
 struct frame *frame_at(uint64_t index);
+
+/*
+ * How many frames may be used; frames that become free beyond it are held. Returns how many are to
+ * be emptied still.
+ */
+uint64_t frame_limit_set(uint64_t count);
+uint64_t frame_limit(void);
+uint64_t frame_excess(void); /* to be emptied still */
 
 #endif

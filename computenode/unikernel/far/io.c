@@ -10,244 +10,417 @@
 #include "lib/base/check.h"
 
 #define SECTORS_PER_PAGE (PAGE_BYTES / BLKQ_SECTOR_BYTES)
-#define POLL_MAX         16
+#define POLL_MAX         8
+#define RINGS_MAX        (2 * CPU_COUNT_MAX)
+/* Polls of one wait before it lets others run, and before it halts. */
+#define STEPS_BEFORE_HALT 64
+
+struct io_ring {
+    struct blkq *q;
+    bool exclusive; /* of one processor, which needs no lock */
+    struct spin lock;
+    _Atomic bool unkicked;
+    uint32_t in_flight;                /* submitted, not yet taken back */
+    uint32_t free;                     /* bit i: requests[i] is free */
+    _Atomic uint32_t background_count; /* prefetch, write, discard; until they were acted on */
+    _Atomic uint32_t write_count;
+    struct io_request *requests; /* IO_REQUESTS_MAX */
+};
 
 static struct {
-    struct io_request requests[IO_REQUESTS_MAX];
-    uint32_t count[IO_DISCARD + 1]; /* in use, by kind */
-    bool unkicked;
+    struct io_ring rings[RINGS_MAX];
+    uint32_t count;
 } io;
+
+_Static_assert(IO_REQUESTS_MAX == 32, "a word has a bit for each request");
+_Static_assert(IO_REQUESTS_MAX * sizeof(struct io_request) <= PAGE_BYTES, "they fit one frame");
 
 void io_init(void)
 {
-    io.unkicked = false;
-    for (uint32_t i = 0; i <= IO_DISCARD; i++) {
-        io.count[i] = 0;
-    }
-    for (uint32_t i = 0; i < IO_REQUESTS_MAX; i++) {
-        io.requests[i] = (struct io_request){.kind = IO_NONE};
-    }
+    io.count = 0;
 }
 
-/* Request 0 is the demand read's: there is one fault at a time on a CPU, and it always finds it. */
-static struct io_request *request_take(enum io_kind kind)
+/* NULL: no memory. */
+static struct io_ring *ring_of(struct blkq *q, bool exclusive)
 {
-    uint32_t first = kind == IO_DEMAND ? 0 : 1;
-    uint32_t end = kind == IO_DEMAND ? 1 : IO_REQUESTS_MAX;
-    for (uint32_t i = first; i < end; i++) {
-        struct io_request *r = &io.requests[i];
-        if (r->kind == IO_NONE) {
-            r->kind = kind;
-            r->done = false;
-            r->status = 0;
-            r->attempts = 0;
-            r->generation++;
-            io.count[kind]++;
-            return r;
+    for (uint32_t i = 0; i < io.count; i++) {
+        if (io.rings[i].q == q) {
+            io.rings[i].exclusive = false;
+            return &io.rings[i];
         }
     }
-    CHECK(kind != IO_DEMAND);
-    return NULL;
+    CHECK(io.count < RINGS_MAX);
+    phys_addr_t pa;
+    if (frame_alloc_kernel(&pa) < 0) {
+        return NULL;
+    }
+    struct io_ring *ring = &io.rings[io.count++];
+    __builtin_memset(ring, 0, sizeof(*ring));
+    ring->q = q;
+    ring->exclusive = exclusive;
+    ring->requests = phys_to_virt(pa); /* zeroed: IO_NONE */
+    ring->free = UINT32_MAX;
+    for (uint16_t i = 0; i < IO_REQUESTS_MAX; i++) {
+        ring->requests[i].index = i;
+    }
+    return ring;
 }
 
-static void request_free(struct io_request *r)
+int io_add(uint32_t cpu, struct blkq *demand, struct blkq *background)
 {
-    io.count[r->kind]--;
+    struct pager_cpu *c = &pager.cpus[cpu];
+    c->demand = ring_of(demand, true);
+    c->background = ring_of(background != NULL ? background : demand, false);
+    return c->demand == NULL || c->background == NULL ? -ENOMEM : 0;
+}
+
+static void ring_enter(struct io_ring *ring)
+{
+    if (!ring->exclusive) {
+        spin_lock(&ring->lock);
+    }
+}
+
+static void ring_leave(struct io_ring *ring)
+{
+    if (!ring->exclusive) {
+        spin_unlock(&ring->lock);
+    }
+}
+
+/* Ring entered. */
+static struct io_request *request_take(struct io_ring *ring, enum io_kind kind)
+{
+    if (ring->free == 0) {
+        return NULL;
+    }
+    uint32_t index = (uint32_t)__builtin_ctz(ring->free);
+    struct io_request *r = &ring->requests[index];
+    CHECK(r->kind == IO_NONE);
+    ring->free &= ring->free - 1;
+    r->kind = (uint8_t)kind;
+    r->attempts = 0;
+    r->status = 0;
+    r->submitted_ns = 0;
+    r->generation++;
+    atomic_store_explicit(&r->done, false, memory_order_relaxed);
+    return r;
+}
+
+static void request_free(struct io_ring *ring, struct io_request *r)
+{
     r->kind = IO_NONE;
-}
-
-static uint64_t token_of(const struct io_request *r)
-{
-    return (uint64_t)r->generation << 32 | (uint64_t)(r - io.requests);
+    ring->free |= 1u << r->index;
 }
 
 static int submit(struct blkq *q, struct io_request *r)
 {
     uint64_t sector = far_address(r->va) / BLKQ_SECTOR_BYTES;
-    r->submitted_ns = clock_ns();
+    uint64_t token = (uint64_t)r->generation << 32 | r->index;
     if (r->kind == IO_DISCARD) {
-        return blkq_discard(q, sector, r->page_count * SECTORS_PER_PAGE, token_of(r));
+        return blkq_discard(q, sector, r->page_count * SECTORS_PER_PAGE, token);
     }
     struct blkq_segment segments[BLKQ_SEGMENTS_MAX];
     for (uint32_t i = 0; i < r->page_count; i++) {
-        segments[i] = (struct blkq_segment){frame_address(r->frames[i]), PAGE_BYTES};
+        segments[i] = (struct blkq_segment){frame_address(io_frame(r, i)), PAGE_BYTES};
     }
     return blkq_submit(q, r->kind == IO_WRITE ? BLKQ_WRITE : BLKQ_READ, sector, segments,
-                       (uint32_t)r->page_count, token_of(r));
+                       (uint32_t)r->page_count, token);
 }
 
-/* A demand read is seen by the device at once; the rest with the next io_kick(). */
-static int start(struct io_request *r)
+static void frames_set(struct io_request *r, struct frame *const *frames, uint32_t count)
 {
-    bool demand = r->kind == IO_DEMAND;
-    struct blkq *q = demand ? pager.demand : pager.background;
-    int e = submit(q, r);
-    while (e == -EAGAIN && demand) {
-        blkq_kick(q);
-        blkq_wait(q);
-        io_poll();
-        e = submit(q, r);
+    for (uint32_t i = 0; i < count; i++) {
+        r->frames[i] = (uint32_t)(frames[i] - frame_table.frames);
     }
-    if (e < 0) {
-        request_free(r);
-        return e == -EAGAIN ? -EAGAIN : -EIO;
-    }
-    if (demand) {
-        blkq_kick(q);
-    } else {
-        io.unkicked = true;
-    }
-    return 0;
 }
 
-int io_read(enum io_kind kind, struct frame *frame, uint64_t va, struct io_request **ret)
+/* A demand read is seen by the device at once. -EAGAIN: no room now. */
+static int try_read(struct io_ring *ring, struct frame *frame, uint64_t va, bool timed,
+                    struct io_request **ret)
 {
-    struct io_request *r = request_take(kind);
-    if (r == NULL) {
-        return -EAGAIN;
+    ring_enter(ring);
+    struct io_request *r = request_take(ring, IO_DEMAND);
+    int e = -EAGAIN;
+    if (r != NULL) {
+        r->va = va;
+        r->page_count = 1;
+        frames_set(r, &frame, 1);
+        r->submitted_ns = timed ? clock_ns() : 0;
+        e = submit(ring->q, r);
+        if (e == 0) {
+            ring->in_flight++;
+            *ret = r;
+        } else {
+            request_free(ring, r);
+        }
     }
-    r->va = va;
-    r->page_count = 1;
-    r->frames[0] = frame;
-    int e = start(r);
-    if (e == 0 && ret != NULL) {
-        *ret = r;
-    }
+    blkq_kick(ring->q);
+    ring_leave(ring);
     return e;
 }
 
-int io_collect(struct io_request *r)
+int io_read(struct frame *frame, uint64_t va, bool timed, struct io_request **ret)
 {
-    CHECK(r->kind == IO_DEMAND);
-    io_poll();
-    while (!r->done) {
-        blkq_wait(pager.demand);
-        io_poll();
+    struct io_ring *ring = this_cpu()->demand;
+    struct io_wait wait = {0};
+    int e = try_read(ring, frame, va, timed, ret);
+    while (e == -EAGAIN) {
+        io_wait_step(&wait);
+        e = try_read(ring, frame, va, timed, ret);
     }
-    int status = r->status;
-    request_free(r);
-    return status == 0 ? 0 : -EIO;
+    return e < 0 ? -EIO : 0;
+}
+
+/* The device sees it with the next io_kick(). */
+static int start(enum io_kind kind, uint64_t va, uint64_t page_count, struct frame *const *frames,
+                 uint32_t attempts)
+{
+    struct io_ring *ring = this_cpu()->background;
+    ring_enter(ring);
+    struct io_request *r = request_take(ring, kind);
+    int e = -EAGAIN;
+    if (r != NULL) {
+        r->va = va;
+        r->page_count = page_count;
+        r->attempts = (uint8_t)attempts;
+        if (frames != NULL) {
+            frames_set(r, frames, (uint32_t)page_count);
+        }
+        atomic_fetch_add(&ring->background_count, 1);
+        atomic_fetch_add(&ring->write_count, kind == IO_WRITE ? 1 : 0);
+        e = submit(ring->q, r);
+        if (e < 0) {
+            atomic_fetch_sub(&ring->background_count, 1);
+            atomic_fetch_sub(&ring->write_count, kind == IO_WRITE ? 1 : 0);
+            request_free(ring, r);
+        } else {
+            ring->in_flight++;
+            atomic_store_explicit(&ring->unkicked, true, memory_order_relaxed);
+        }
+    }
+    ring_leave(ring);
+    return e == 0 || e == -EAGAIN ? e : -EIO;
+}
+
+int io_read_ahead(struct frame *const *frames, uint32_t page_count, uint64_t va)
+{
+    CHECK(page_count > 0 && page_count <= BLKQ_SEGMENTS_MAX);
+    return start(IO_PREFETCH, va, page_count, frames, 0);
 }
 
 int io_write(struct frame *const *frames, uint32_t page_count, uint64_t va)
 {
     CHECK(page_count > 0 && page_count <= BLKQ_SEGMENTS_MAX);
-    struct io_request *r = request_take(IO_WRITE);
-    if (r == NULL) {
-        return -EAGAIN;
-    }
-    r->va = va;
-    r->page_count = page_count;
-    for (uint32_t i = 0; i < page_count; i++) {
-        r->frames[i] = frames[i];
-    }
-    return start(r);
+    return start(IO_WRITE, va, page_count, frames, 0);
 }
 
 int io_discard(uint64_t va, uint64_t page_count, uint32_t attempts)
 {
-    struct io_request *r = request_take(IO_DISCARD);
-    if (r == NULL) {
-        return -EAGAIN;
-    }
-    r->va = va;
-    r->page_count = page_count;
-    r->attempts = attempts;
-    return start(r);
-}
-
-bool io_discarding(uint64_t va, uint64_t page_count)
-{
-    uint32_t left = io.count[IO_DISCARD];
-    for (uint32_t i = 0; i < IO_REQUESTS_MAX && left > 0; i++) {
-        const struct io_request *r = &io.requests[i];
-        if (r->kind != IO_DISCARD) {
-            continue;
-        }
-        left--;
-        if (va < r->va + r->page_count * PAGE_BYTES && r->va < va + page_count * PAGE_BYTES) {
-            return true;
-        }
-    }
-    return false;
+    return start(IO_DISCARD, va, page_count, NULL, attempts);
 }
 
 uint32_t io_background_count(void)
 {
-    return io.count[IO_PREFETCH] + io.count[IO_WRITE] + io.count[IO_DISCARD];
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < io.count; i++) {
+        count += atomic_load(&io.rings[i].background_count);
+    }
+    return count;
 }
 
-uint32_t io_kind_count(enum io_kind kind)
+uint32_t io_write_count(void)
 {
-    return io.count[kind];
+    return atomic_load(&this_cpu()->background->write_count);
+}
+
+uint32_t io_background_room(void)
+{
+    const struct io_ring *ring = this_cpu()->background;
+    return ring == NULL ? 0 : blkq_room(ring->q);
+}
+
+static void ring_kick(struct io_ring *ring)
+{
+    if (!atomic_load_explicit(&ring->unkicked, memory_order_relaxed)) {
+        return;
+    }
+    ring_enter(ring);
+    atomic_store_explicit(&ring->unkicked, false, memory_order_relaxed);
+    blkq_kick(ring->q);
+    ring_leave(ring);
 }
 
 void io_kick(void)
 {
-    if (io.unkicked) {
-        io.unkicked = false;
-        blkq_kick(pager.background);
+    struct io_ring *ring = this_cpu()->background;
+    if (ring != NULL) {
+        ring_kick(ring);
     }
 }
 
-/* The request is freed first: what follows a completion may start another. */
-static void complete(const struct blkq_done *done)
+/* Ring entered. Finds the request of a completion; the device is trusted here as in virtq.h. */
+static struct io_request *completed(struct io_ring *ring, const struct blkq_done *done)
 {
     uint32_t index = (uint32_t)done->token;
     CHECK(index < IO_REQUESTS_MAX);
-    struct io_request *r = &io.requests[index];
-    CHECK(r->kind != IO_NONE && !r->done);
+    struct io_request *r = &ring->requests[index];
+    CHECK(r->kind != IO_NONE);
+    CHECK(!atomic_load_explicit(&r->done, memory_order_relaxed));
     CHECK(r->generation == done->token >> 32);
+    ring->in_flight--;
     r->status = done->status;
     if (done->status < 0) {
-        stat_add(&pager.stats->far_errors, 1);
+        stat_add(&stats_here()->far_errors, 1);
     }
-    if (r->kind == IO_DEMAND || r->kind == IO_PREFETCH) {
-        stat_time(pager.stats->device_read_ns, clock_ns() - r->submitted_ns);
+    if (r->submitted_ns != 0) {
+        stat_time(stats_here()->device_read_ns, clock_ns() - r->submitted_ns);
     }
-    if (r->kind == IO_DEMAND) {
-        r->done = true;
-        return;
-    }
-    struct io_request copy = *r;
-    request_free(r);
-    switch (copy.kind) {
+    return r;
+}
+
+/* Outside of the ring: what follows a completion may start another request. */
+static void act_on(struct io_ring *ring, const struct io_request *r)
+{
+    switch (r->kind) {
     case IO_PREFETCH:
-        fetch_prefetched(&copy);
+        fetch_prefetched(r);
         break;
     case IO_WRITE:
-        writeback_done(&copy);
+        writeback_done(r);
+        atomic_fetch_sub(&ring->write_count, 1);
         break;
     default:
-        discard_done(&copy);
+        discard_done(r);
         break;
     }
+    atomic_fetch_sub(&ring->background_count, 1);
 }
 
-static void poll_queue(struct blkq *q)
+/* An exclusive ring has demand reads only. */
+static bool poll_exclusive(struct io_ring *ring)
 {
     struct blkq_done done[POLL_MAX];
-    uint32_t count = blkq_poll(q, done, POLL_MAX);
+    uint32_t count = blkq_poll(ring->q, done, POLL_MAX);
     for (uint32_t i = 0; i < count; i++) {
-        complete(&done[i]);
+        struct io_request *r = completed(ring, &done[i]);
+        atomic_store_explicit(&r->done, true, memory_order_release);
+    }
+    return count > 0;
+}
+
+static bool poll_shared(struct io_ring *ring)
+{
+    struct io_request copies[POLL_MAX];
+    struct blkq_done done[POLL_MAX];
+    uint32_t copy_count = 0;
+    if (!spin_try(&ring->lock)) {
+        return false; /* another processor does it */
+    }
+    uint32_t count = blkq_poll(ring->q, done, POLL_MAX);
+    for (uint32_t i = 0; i < count; i++) {
+        struct io_request *r = completed(ring, &done[i]);
+        if (r->kind == IO_DEMAND) {
+            atomic_store_explicit(&r->done, true, memory_order_release);
+        } else {
+            copies[copy_count++] = *r;
+            request_free(ring, r);
+        }
+    }
+    spin_unlock(&ring->lock);
+    for (uint32_t i = 0; i < copy_count; i++) {
+        act_on(ring, &copies[i]);
+    }
+    return count > 0;
+}
+
+static bool ring_poll(struct io_ring *ring)
+{
+    return ring->exclusive ? poll_exclusive(ring) : poll_shared(ring);
+}
+
+bool io_poll(void)
+{
+    struct pager_cpu *cpu = this_cpu();
+    if (cpu->demand == NULL) {
+        return false;
+    }
+    bool any = ring_poll(cpu->demand);
+    for (uint32_t i = 0; i < io.count; i++) {
+        struct io_ring *ring = &io.rings[i];
+        if (ring != cpu->demand && !ring->exclusive &&
+            (ring == cpu->background || atomic_load(&ring->background_count) > 0)) {
+            any |= ring_poll(ring);
+        }
+    }
+    return any;
+}
+
+void io_poll_background(void)
+{
+    struct io_ring *ring = this_cpu()->background;
+    if (ring != NULL && atomic_load_explicit(&ring->background_count, memory_order_relaxed) > 0) {
+        (void)ring_poll(ring);
     }
 }
 
-void io_poll(void)
+/*
+ * Until the device has something for the ring. Others leave a shared ring alone meanwhile: what
+ * comes is acted on when the halt ends.
+ */
+static void ring_halt(struct io_ring *ring)
 {
-    if (pager.demand == NULL) {
+    if (!ring->exclusive && !spin_try(&ring->lock)) {
+        cpu_relax();
         return;
     }
-    poll_queue(pager.demand);
-    if (pager.background != pager.demand) {
-        poll_queue(pager.background);
+    if (ring->in_flight > 0) {
+        blkq_wait(ring->q);
+    }
+    ring_leave(ring);
+}
+
+void io_wait_step(struct io_wait *w)
+{
+    io_kick();
+    if (io_poll()) {
+        return;
+    }
+    w->steps++;
+    if (thread_yield() && w->steps % STEPS_BEFORE_HALT != 0) {
+        return;
+    }
+    struct io_ring *ring = this_cpu()->background;
+    if (w->steps % STEPS_BEFORE_HALT == 0 && ring != NULL &&
+        atomic_load(&ring->background_count) > 0) {
+        ring_halt(ring);
+    } else {
+        cpu_relax();
     }
 }
 
-void io_wait_background(void)
+/* Takes what this processor's own demand queue has, without a look at the others. */
+static bool collected(struct io_ring *ring, struct io_request *r)
 {
-    CHECK(io_background_count() > 0);
-    io_kick();
-    blkq_wait(pager.background);
-    io_poll();
+    if (!atomic_load_explicit(&r->done, memory_order_acquire)) {
+        (void)ring_poll(ring);
+    }
+    return atomic_load_explicit(&r->done, memory_order_acquire);
+}
+
+int io_collect(struct io_request *r)
+{
+    CHECK(r->kind == IO_DEMAND);
+    struct io_ring *ring = this_cpu()->demand;
+    for (uint32_t steps = 1; !collected(ring, r); steps++) {
+        if (thread_yield() && steps % STEPS_BEFORE_HALT != 0) {
+            continue;
+        }
+        ring_halt(ring);
+    }
+    int status = r->status;
+    ring_enter(ring);
+    request_free(ring, r);
+    ring_leave(ring);
+    return status == 0 ? 0 : -EIO;
 }

@@ -4,6 +4,7 @@
 
 #include <errno.h>
 
+#include "computenode/unikernel/far/frame_table.h"
 #include "computenode/unikernel/far/internal.h"
 #include "computenode/unikernel/far/page_table.h"
 #include "computenode/unikernel/far/space.h"
@@ -112,7 +113,7 @@ static int check_kind(uint64_t bytes, unsigned protection, unsigned flags,
 static void populate(struct mm *mm, uint64_t start, uint64_t end, unsigned protection)
 {
     enum mm_access access = (protection & MM_WRITE) != 0 ? MM_ACCESS_WRITE : MM_ACCESS_READ;
-    for (uint64_t va = start; va < end && pager.free_count > pager.high_count; va += PAGE_BYTES) {
+    for (uint64_t va = start; va < end && frame_pool_count() > pager.high_count; va += PAGE_BYTES) {
         if (mm_fault(mm, va, access, true) < 0) {
             return;
         }
@@ -250,8 +251,8 @@ bool mm_access_ok(struct mm *mm, uint64_t va, uint64_t length, unsigned protecti
 void mm_usage(struct mm *mm, struct mm_usage *ret)
 {
     struct mm_usage usage = {
-        .resident_pages = pager.stats->pages_local,
-        .remote_pages = pager.stats->pages_remote,
+        .resident_pages = STATS_SUM(pages_local),
+        .remote_pages = STATS_SUM(pages_remote),
     };
     list_for_each (node, &mm->user.list) {
         const struct area *a = list_entry(node, struct area, link);

@@ -22,74 +22,104 @@ static void forget(const struct area *a, uint64_t start, uint64_t end)
 static void want(uint64_t start, uint64_t end)
 {
     uint64_t va = start;
-    for (pte_t *pte = pt_next(&va, end); pte != NULL; pte = pt_next(&va, end)) {
-        if (pte_state(pte_load(pte)) == PAGE_REMOTE && !fetch_ahead(pte, va)) {
+    while (pt_next(&va, end) != NULL) {
+        uint32_t count = (uint32_t)MIN((end - va) / PAGE_BYTES, BLKQ_SEGMENTS_MAX);
+        if (frame_pool_count() <= pager.reserve_low || io_background_room() == 0) {
             break; /* no frame to spare, or the queue is full: it is only advice */
         }
-        va += PAGE_BYTES;
+        (void)fetch_ahead(va, 1, count, 0);
+        va += count * PAGE_BYTES;
     }
-    io_kick();
 }
 
-/* Local, with a frame of its own that the clock could take. */
-static struct frame *reclaimable(pte_t *pte)
+/* Claims the frame of a local page that the clock could take. */
+static struct frame *claim_reclaimable(pte_t *pte, uint64_t *ret_entry)
 {
-    uint64_t entry = pte_load(pte);
-    enum page_state state = pte_state(entry);
-    if (state != PAGE_CLEAN && state != PAGE_DIRTY) {
+    enum frame_state was;
+    struct frame *f = frame_claim_page(pte, ret_entry, &was);
+    if (f == NULL) {
         return NULL;
     }
-    struct frame *f = frame_of(pte_frame_address(entry));
-    return f->pins == 0 ? f : NULL;
+    enum page_state state = pte_state(*ret_entry);
+    if ((state == PAGE_CLEAN || state == PAGE_DIRTY) && f->pins == 0) {
+        return f;
+    }
+    frame_move(f, was);
+    return NULL;
 }
 
 static void cool(uint64_t start, uint64_t end)
 {
     uint64_t va = start;
     for (pte_t *pte = pt_next(&va, end); pte != NULL; pte = pt_next(&va, end)) {
-        struct frame *f = reclaimable(pte);
-        if (f != NULL && (pte_load(pte) & PTE_A) != 0) {
-            atomic_fetch_and_explicit(pte, ~PTE_A, memory_order_acq_rel);
-            tlb_batch_add_frame(f);
+        uint64_t entry;
+        struct frame *f = claim_reclaimable(pte, &entry);
+        if (f != NULL) {
+            if ((entry & PTE_A) != 0 || !frame_is_flushed(f)) {
+                atomic_fetch_and_explicit(pte, ~PTE_A, memory_order_acq_rel);
+                tlb_batch_add_frame(f, va);
+            }
+            frame_move(f, FRAME_ACTIVE);
         }
         va += PAGE_BYTES;
     }
     tlb_batch_flush();
 }
 
-/*
- * Evicts the page, or starts to write it. What is in flight may stand in the way (the queue is
- * full, a discard of the far page): then it waits for that. Ends: each wait ends a request, and
- * no other is started meanwhile.
- */
-static void push_page(pte_t *pte)
+/* The second time: evicts the page when its write has ended, and writes it no more. */
+static void evict_page(pte_t *pte)
 {
-    struct frame *f = reclaimable(pte);
-    while (f != NULL && !reclaim_evict(f) && f->state == FRAME_ACTIVE && !writeback_start(f) &&
-           (pte_load(pte) & PTE_A) == 0 && io_background_count() > 0) {
-        io_wait_background();
-        f = reclaimable(pte);
+    uint64_t entry;
+    fetch_settle(pte);
+    struct frame *f = claim_reclaimable(pte, &entry);
+    if (f != NULL && !reclaim_evict(f)) {
+        frame_move(f, FRAME_ACTIVE);
     }
 }
 
-static void push_out(uint64_t start, uint64_t end)
+/*
+ * Evicts the page, or starts to write it. What is in flight may stand in the way (the queue is
+ * full, a discard of the far page): then it waits for that. Ends: each wait ends a request, and
+ * this one starts no other meanwhile.
+ */
+static void push_page(pte_t *pte)
+{
+    struct io_wait wait = {0};
+    for (;;) {
+        uint64_t entry;
+        struct frame *f = claim_reclaimable(pte, &entry);
+        if (f == NULL || reclaim_evict(f)) {
+            return;
+        }
+        bool dirty = pte_state(entry) == PAGE_DIRTY && (entry & PTE_A) == 0;
+        if (dirty && frame_is_flushed(f) && writeback_start(f)) {
+            return;
+        }
+        bool flushed = frame_is_flushed(f);
+        frame_move(f, FRAME_ACTIVE);
+        if (!dirty || !flushed || io_background_count() == 0) {
+            return;
+        }
+        io_wait_step(&wait);
+    }
+}
+
+static void for_pages(uint64_t start, uint64_t end, void (*act)(pte_t *pte))
 {
     uint64_t va = start;
     for (pte_t *pte = pt_next(&va, end); pte != NULL; pte = pt_next(&va, end)) {
-        push_page(pte);
+        act(pte);
         va += PAGE_BYTES;
     }
     io_kick();
 }
 
+/* First all writes are started, then they are waited for. */
 static void page_out(uint64_t start, uint64_t end)
 {
     cool(start, end);
-    push_out(start, end);
-    while (io_kind_count(IO_WRITE) > 0) {
-        io_wait_background();
-    }
-    push_out(start, end);
+    for_pages(start, end, push_page);
+    for_pages(start, end, evict_page);
 }
 
 static void advise_area(const struct area *a, uint64_t start, uint64_t end, enum mm_advice advice)

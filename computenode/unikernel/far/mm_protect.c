@@ -3,7 +3,6 @@
 #include <errno.h>
 
 #include "computenode/unikernel/far/fetch.h"
-#include "computenode/unikernel/far/frame_table.h"
 #include "computenode/unikernel/far/page_table.h"
 #include "computenode/unikernel/far/space.h"
 #include "computenode/unikernel/far/tlb_batch.h"
@@ -19,18 +18,19 @@ static uint64_t with_rights(uint64_t va, uint64_t entry, uint64_t rights)
 static void protect_page(pte_t *pte, uint64_t va, uint64_t rights)
 {
     uint64_t entry = pte_load(pte);
-    if (pte_state(entry) == PAGE_FETCHING) {
-        fetch_settle(pte);
-        entry = pte_load(pte);
-    }
-    while (!page_move(pte, &entry, with_rights(va, entry, rights))) {
-        /* the hardware has set A or D meanwhile */
-    }
-    if ((entry & PTE_P) != 0) {
-        struct frame *f = frame_of(pte_frame_address(entry));
-        if ((entry & PTE_A) != 0 || !frame_is_flushed(f)) {
-            tlb_batch_add(va);
+    do {
+        if (pte_state(entry) == PAGE_FETCHING) {
+            fetch_settle(pte);
+            entry = pte_load(pte);
         }
+        if (pte_state(entry) == PAGE_EMPTY) {
+            return; /* it was evicted: all zeros, or a file's */
+        }
+        /* Until it works: the hardware sets A or D, others evict and fetch. */
+    } while (pte_state(entry) == PAGE_FETCHING ||
+             !page_move(pte, &entry, with_rights(va, entry, rights)));
+    if ((entry & PTE_P) != 0) {
+        tlb_batch_add(va);
     }
 }
 

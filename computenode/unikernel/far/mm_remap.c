@@ -10,54 +10,73 @@
 #include "computenode/unikernel/far/tlb_batch.h"
 #include "lib/base/check.h"
 
-/* Waits until the page is local. Errors: as mm_fault(). */
-static int make_local(pte_t *pte, uint64_t va)
+/*
+ * Takes the page out of its old place: its frame, claimed, and its entry; NULL: it is empty.
+ * Errors: as mm_fault().
+ */
+static int take_page(pte_t *pte, uint64_t va, struct frame **ret, uint64_t *ret_entry,
+                     enum frame_state *ret_was)
 {
     for (;;) {
         fetch_settle(pte);
-        if (pte_state(pte_load(pte)) != PAGE_REMOTE) {
+        struct frame *f = frame_claim_page(pte, ret_entry, ret_was);
+        enum page_state state = pte_state(*ret_entry);
+        if (f == NULL && state == PAGE_REMOTE) {
+            int r = fetch_page(pte, va, false);
+            if (r < 0) {
+                return r;
+            }
+        } else if (f == NULL && state == PAGE_EMPTY) {
+            *ret = NULL;
             return 0;
-        }
-        int r = fetch_page(pte, va, false);
-        if (r < 0) {
-            return r;
+        } else if (f != NULL && state == PAGE_WRITING) {
+            frame_move(f, *ret_was);
+        } else if (f != NULL) {
+            while (!page_move(pte, ret_entry, 0)) {
+                /* the hardware has set A or D meanwhile */
+            }
+            *ret = f;
+            return 0;
         }
     }
 }
 
 /*
  * The far address follows the virtual one, so at its new address the page has no far page: it is
- * dirty there if its bytes were only in far memory, and the old far page is given back.
+ * dirty there if its bytes were only in far memory, and the old far page is given back. The old
+ * translation may be cached until the flush: until then the page is not evicted from its frame.
  */
 static int move_page(pte_t *from, uint64_t old_va, uint64_t new_va, struct discard_run *run)
 {
     pte_t *to;
+    struct frame *f = NULL;
+    uint64_t entry;
+    enum frame_state was;
     int r = pt_get(new_va, &to);
     if (r == 0) {
-        r = make_local(from, old_va);
+        r = take_page(from, old_va, &f, &entry, &was);
     }
-    uint64_t entry = pte_load(from);
-    if (r < 0 || pte_state(entry) == PAGE_EMPTY) {
-        return r; /* EMPTY: it was evicted by pt_get(), having been all zeros */
+    if (r < 0 || f == NULL) {
+        return r;
     }
-    while (!page_move(from, &entry, 0)) {
-        /* the hardware has set A or D meanwhile */
-    }
-    tlb_batch_add(old_va);
-    struct frame *f = frame_of(pte_frame_address(entry));
     uint64_t next = entry & ~(PTE_FAR | PTE_REFUSED);
     if ((entry & PTE_FAR) != 0) {
         next |= PTE_D;
-        discard_add(run, old_va);
     }
-    uint64_t expected = 0;
     if ((entry & PTE_ALIAS) == 0) {
         f->pte = to;
         f->va = new_va;
-        f->flush_epoch = tlb_batch_epoch_before();
+        tlb_batch_add_frame(f, old_va);
+    } else {
+        tlb_batch_add(old_va);
     }
+    uint64_t expected = 0;
     bool moved = page_move(to, &expected, next);
     CHECK(moved);
+    frame_move(f, was);
+    if ((entry & PTE_FAR) != 0) {
+        discard_add(run, old_va);
+    }
     return 0;
 }
 

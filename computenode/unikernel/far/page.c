@@ -30,9 +30,9 @@ bool page_may_move(enum page_state from, enum page_state to)
 static void count_state(enum page_state state, uint64_t delta)
 {
     if (state == PAGE_REMOTE || state == PAGE_FETCHING) {
-        stat_add(&pager.stats->pages_remote, delta);
+        stat_add(&stats_here()->pages_remote, delta);
     } else if (state != PAGE_EMPTY) {
-        stat_add(&pager.stats->pages_local, delta);
+        stat_add(&stats_here()->pages_local, delta);
     }
 }
 

@@ -4,7 +4,6 @@
 #include "computenode/unikernel/far/frame_table.h"
 #include "computenode/unikernel/far/internal.h"
 #include "lib/base/check.h"
-#include "lib/base/list.h"
 
 #define LEVELS  4
 #define ENTRIES 512
@@ -111,12 +110,14 @@ pte_t *pt_next(uint64_t *va, uint64_t end)
 struct trim {
     uint64_t start, end;           /* what was emptied */
     uint64_t hole_start, hole_end; /* what is empty */
-    struct list doomed;            /* tables, freed after the flush */
+    struct frame *doomed;          /* tables, freed after the flush */
 };
 
 static void doom(struct trim *t, phys_addr_t pa)
 {
-    list_append(&t->doomed, &frame_of(pa)->link);
+    struct frame *f = frame_of(pa);
+    f->next = t->doomed;
+    t->doomed = f;
 }
 
 /*
@@ -160,16 +161,16 @@ void pt_trim(uint64_t start, uint64_t end, uint64_t hole_start, uint64_t hole_en
     /* Tables at the edges are emptied by their last neighbour's leaving, so look at whole ones. */
     t.start = MAX(ALIGN_DOWN(start, entry_bytes(2)), hole_start);
     t.end = MIN(ALIGN_UP(end, entry_bytes(2)), hole_end);
-    list_init(&t.doomed);
     trim_table(&t, root(), LEVELS, root_base(start));
-    if (list_empty(&t.doomed)) {
+    if (t.doomed == NULL) {
         return;
     }
+    /* No translation leads there any more, and no fault that found a way there is under way. */
     tlb_flush_all();
-    stat_add(&pager.stats->tlb_flush_all, 1);
-    list_for_each_safe (node, &t.doomed) {
-        struct frame *f = list_entry(node, struct frame, link);
-        list_remove(node);
+    stat_add(&stats_here()->tlb_flush_all, 1);
+    while (t.doomed != NULL) {
+        struct frame *f = t.doomed;
+        t.doomed = f->next;
         frame_free_kernel(frame_address(f));
     }
 }

@@ -3,13 +3,14 @@
 
 #include <errno.h>
 
+#include "computenode/unikernel/far/discard.h"
 #include "computenode/unikernel/far/frame_table.h"
 #include "computenode/unikernel/far/internal.h"
 #include "computenode/unikernel/far/io.h"
-#include "computenode/unikernel/far/page_table.h"
 #include "computenode/unikernel/far/prefetch.h"
 #include "computenode/unikernel/far/reclaim.h"
 #include "computenode/unikernel/far/space.h"
+#include "computenode/unikernel/far/tlb_batch.h"
 #include "computenode/unikernel/far/writeback.h"
 #include "lib/base/check.h"
 #include "lib/wire/ctl.h"
@@ -18,19 +19,38 @@
 
 struct pager pager;
 
-/* Counts what happens before pager_init() is given the real structure. */
+/* Counts what happens before pager_init() is given the real structures. */
 static struct gueststats early_stats;
 
 void pager_reset(void)
 {
     early_stats = (struct gueststats){0};
-    pager = (struct pager){.stats = &early_stats, .prefetcher = &prefetch_none};
-    list_init(&pager.free);
-    list_init(&pager.active);
-    list_init(&pager.clean);
+    __builtin_memset(&pager, 0, sizeof(pager));
+    atomic_store(&pager.prefetcher, &prefetch_none);
+    for (uint32_t i = 0; i < CPU_COUNT_MAX; i++) {
+        pager.cpus[i].stats = &early_stats;
+    }
     io_init();
+    discard_init();
+    tlb_batch_init();
     writeback_init();
     mm_init(mm_current());
+}
+
+uint64_t stats_sum(size_t offset)
+{
+    uint64_t sum = 0;
+    if (pager.cpus[0].stats == &early_stats) {
+        return *(const uint64_t *)(const void *)((const uint8_t *)&early_stats + offset);
+    }
+    for (uint32_t i = 0; i < CPU_COUNT_MAX; i++) {
+        const uint8_t *block = (const uint8_t *)pager.cpus[i].stats;
+        if (block != NULL) {
+            sum +=
+                __atomic_load_n((const uint64_t *)(const void *)(block + offset), __ATOMIC_RELAXED);
+        }
+    }
+    return sum;
 }
 
 bool pager_prefetcher_exists(const char *name, uint32_t length)
@@ -44,26 +64,50 @@ int pager_prefetcher_set(const char *name, uint32_t length)
     if (p == NULL) {
         return -EINVAL;
     }
-    pager.prefetcher = p;
-    p->reset();
+    atomic_store(&pager.prefetcher, p);
     return 0;
 }
 
 /* Not yet: refused. */
 int pager_resize(uint64_t local_bytes, uint64_t *ret_bytes)
 {
-    *ret_bytes = pager.local_bytes;
+    *ret_bytes = atomic_load(&pager.local_bytes);
     return -ENOTSUP;
 }
 
-/* The caller has filled in the header; the counters so far are ours. */
-static void stats_take_over(struct gueststats *stats)
+/* The caller has filled in the headers; the counters so far are those of processor 0. */
+static void stats_take_over(struct gueststats *blocks)
 {
-    stats->frames_total = early_stats.frames_total;
-    stats->frames_free = early_stats.frames_free;
-    stats->frames_kernel = early_stats.frames_kernel;
-    stats->pages_local = early_stats.pages_local;
-    pager.stats = stats;
+    blocks->frames_total = early_stats.frames_total;
+    blocks->frames_free = early_stats.frames_free;
+    blocks->frames_kernel = early_stats.frames_kernel;
+    blocks->pages_local = early_stats.pages_local;
+    blocks->block_count = CPU_COUNT_MAX;
+    blocks->sample = GUESTSTATS_SAMPLE;
+    for (uint32_t i = 0; i < CPU_COUNT_MAX; i++) {
+        pager.cpus[i].stats = &blocks[i];
+    }
+}
+
+static void device_set(const struct pager_config *config)
+{
+    struct blkq *q = config->demand[0];
+    if (q == NULL) {
+        return;
+    }
+    if (blkq_capacity(q) < FAR_SECTORS) {
+        klog(CTL_LEVEL_ERROR,
+             "far: the device has %llu sectors, but far addresses need %llu: not used",
+             (unsigned long long)blkq_capacity(q), (unsigned long long)FAR_SECTORS);
+        return;
+    }
+    for (uint32_t i = 0; i < CPU_COUNT_MAX && config->demand[i] != NULL; i++) {
+        if (io_add(i, config->demand[i], config->background[i]) < 0) {
+            panic("no memory for the requests of the far device");
+        }
+    }
+    pager.has_far = true;
+    pager.far_bytes = config->far_bytes;
 }
 
 void pager_init(const struct pager_config *config)
@@ -71,38 +115,26 @@ void pager_init(const struct pager_config *config)
     if (config->stats != NULL) {
         stats_take_over(config->stats);
     }
-    pager.local_bytes = frame_count() * PAGE_BYTES;
-    if (config->demand[0] != NULL && blkq_capacity(config->demand[0]) < FAR_SECTORS) {
-        klog(CTL_LEVEL_ERROR,
-             "far: the device has %llu sectors, but far addresses need %llu: not used",
-             (unsigned long long)blkq_capacity(config->demand[0]), (unsigned long long)FAR_SECTORS);
-    } else if (config->demand[0] != NULL) {
-        pager.demand = config->demand[0];
-        pager.background = config->background[0] != NULL ? config->background[0] : pager.demand;
-        pager.far_bytes = config->far_bytes;
+    atomic_store(&pager.local_bytes, frame_limit() * PAGE_BYTES);
+    reclaim_share_out(); /* by now it is known how many processors run */
+    device_set(config);
+    if (config->prefetch_length > 0 &&
+        pager_prefetcher_set(config->prefetch, config->prefetch_length) < 0) {
+        klog(CTL_LEVEL_WARNING, "far: no prefetcher named %.*s: none is used",
+             (int)config->prefetch_length, config->prefetch);
     }
-    const struct prefetcher *p = &prefetch_none;
-    if (config->prefetch_length > 0) {
-        p = prefetch_find(config->prefetch, config->prefetch_length);
-        if (p == NULL) {
-            klog(CTL_LEVEL_WARNING, "far: no prefetcher named %.*s: none is used",
-                 (int)config->prefetch_length, config->prefetch);
-            p = &prefetch_none;
-        }
-    }
-    pager.prefetcher = p;
-    p->reset();
 }
 
 bool pager_idle(void)
 {
-    io_poll();
-    return reclaim_slice();
+    (void)io_poll();
+    return reclaim_slice(0);
 }
 
 void pager_quiesce(void)
 {
+    struct io_wait wait = {0};
     while (io_background_count() > 0) {
-        io_wait_background();
+        io_wait_step(&wait);
     }
 }

@@ -11,20 +11,21 @@
 
 struct pager_config {
     /*
-     * Of processor i: demand reads, and the rest (write-back, discard, prefetch). demand[0] NULL:
-     * no far memory; pages then stay local. background[i] NULL: shares demand[i].
+     * Of processor i, contiguous from 0 on for those that run; processors may share: demand reads,
+     * and the rest (write-back, discard, prefetch). demand[0] NULL: no far memory; pages then stay
+     * local. background[i] NULL: shares demand[i].
      */
     struct blkq *demand[CPU_COUNT_MAX];
     struct blkq *background[CPU_COUNT_MAX];
     uint64_t far_bytes; /* far memory that may be held */
     uint64_t slab_bytes;
-    struct gueststats *stats; /* zeroed; kept up to date from now on */
+    struct gueststats *stats; /* CPU_COUNT_MAX blocks, zeroed; kept up to date from now on */
     const char *prefetch;     /* name of the prefetcher, not NUL terminated */
     uint32_t prefetch_length; /* 0: none */
 };
 
 /* Their names, for messages. */
-#define PAGER_PREFETCHERS "none, readahead"
+#define PAGER_PREFETCHERS "none, readahead, trend"
 
 /* Is there a prefetcher of this name? */
 bool pager_prefetcher_exists(const char *name, uint32_t length);

@@ -15,14 +15,20 @@ static int pin_page(struct mm *mm, uint64_t va, bool write, struct frame **ret)
 {
     for (int i = 0; i < PIN_ATTEMPTS_MAX; i++) {
         pte_t *pte = pt_find(va);
-        uint64_t entry = pte == NULL ? 0 : pte_load(pte);
-        if ((entry & PTE_P) != 0 && (!write || (entry & PTE_W) != 0)) {
-            struct frame *f = frame_of(pte_frame_address(entry));
+        uint64_t entry = 0;
+        enum frame_state was;
+        struct frame *f = pte == NULL ? NULL : frame_claim_page(pte, &entry, &was);
+        bool allowed = (entry & PTE_P) != 0 && (!write || (entry & PTE_W) != 0);
+        if (f != NULL && allowed) {
             frame_pin(f);
             /* A device sets no D. Pinned pages are not written, so it stays till the unpin. */
             atomic_fetch_or_explicit(pte, PTE_A | (write ? PTE_D : 0), memory_order_acq_rel);
+            frame_move(f, was);
             *ret = f;
             return 0;
+        }
+        if (f != NULL) {
+            frame_move(f, was);
         }
         int r = mm_fault(mm, va, write ? MM_ACCESS_WRITE : MM_ACCESS_READ, false);
         if (r < 0) {
@@ -55,7 +61,7 @@ int mm_pin(struct mm *mm, uint64_t va, uint64_t length, bool write, struct mm_pi
     uint64_t done = 0;
     int r = length > MM_USER_END || va > MM_USER_END - length ? -EFAULT : 0;
     while (r == 0 && done < length) {
-        if (pager.pinned_count >= frame_count() / 2) {
+        if (atomic_load(&pager.pinned_count) >= frame_limit() / 2) {
             r = -ENOMEM;
             break;
         }

@@ -3,20 +3,16 @@
 
 #include "computenode/unikernel/far/fetch.h"
 #include "computenode/unikernel/far/internal.h"
-#include "computenode/unikernel/far/page_table.h"
 
-static void none_reset(void)
-{
-}
-
-static uint32_t none_observe(uint64_t va, uint64_t *ret_va)
+static int64_t none_stride(const struct pager_thread *t)
 {
     return 0;
 }
 
-const struct prefetcher prefetch_none = {"none", none_reset, none_observe};
+const struct prefetcher prefetch_none = {"none", none_stride};
 
-static const struct prefetcher *const prefetchers[] = {&prefetch_none, &prefetch_readahead};
+static const struct prefetcher *const prefetchers[] = {&prefetch_none, &prefetch_readahead,
+                                                       &prefetch_trend};
 
 const struct prefetcher *prefetch_find(const char *name, uint32_t length)
 {
@@ -33,18 +29,80 @@ const struct prefetcher *prefetch_find(const char *name, uint32_t length)
     return NULL;
 }
 
-void prefetch_observe(uint64_t va)
+static void history_add(struct pager_thread *t, uint64_t va)
 {
-    uint64_t wanted[PREFETCH_MAX];
-    uint32_t count = pager.prefetcher->observe(va, wanted);
-    for (uint32_t i = 0; i < count; i++) {
-        if (!va_is_user(wanted[i]) && !va_is_window(wanted[i])) {
-            continue;
-        }
-        pte_t *pte = pt_find(wanted[i]);
-        if (pte != NULL) {
-            (void)fetch_ahead(pte, wanted[i]);
+    uint64_t last = t->fault_va[prefetch_place(t, 0)];
+    t->fault_va[t->next] = va;
+    t->delta[t->next] = (int64_t)(va - last) / (int64_t)PAGE_BYTES;
+    t->next = (t->next + 1) % PAGER_HISTORY;
+}
+
+/* The stream whose reader has come to the window that was read last, or to its end. */
+static struct pager_stream *stream_at(struct pager_thread *t, uint64_t va)
+{
+    for (uint32_t i = 0; i < PAGER_STREAMS; i++) {
+        struct pager_stream *s = &t->streams[i];
+        if (s->window != 0 && (s->marker_va == va || s->next_va == va)) {
+            return s;
         }
     }
-    io_kick();
+    return NULL;
+}
+
+/* NULL: streams were useless of late, this one is let pass. */
+static struct pager_stream *stream_start(struct pager_thread *t, uint64_t va, int64_t stride)
+{
+    if (t->misses >= PREFETCH_MISSES_MAX && t->quiet > 0) {
+        t->quiet--;
+        return NULL;
+    }
+    struct pager_stream *s = &t->streams[t->next_stream];
+    t->next_stream = (t->next_stream + 1) % PAGER_STREAMS;
+    if (s->window != 0 && s->hit_count == 0) {
+        t->misses++;
+        t->quiet = PREFETCH_QUIET;
+    }
+    *s = (struct pager_stream){.next_va = va + (uint64_t)stride * PAGE_BYTES,
+                               .stride = stride,
+                               .window = PREFETCH_WINDOW_MIN};
+    return s;
+}
+
+/* Reads the next window of a stream. */
+static uint32_t stream_read(struct pager_stream *s)
+{
+    uint64_t first = s->next_va;
+    uint32_t issued = fetch_ahead(first, s->stride, s->window, first);
+    s->marker_va = first;
+    s->next_va = first + (uint64_t)s->stride * s->window * PAGE_BYTES;
+    if (issued == 0) {
+        s->window = 0; /* all local, or no frames: the next fault decides anew */
+    }
+    return issued;
+}
+
+uint32_t prefetch_observe(uint64_t va, bool marker)
+{
+    const struct prefetcher *p = atomic_load_explicit(&pager.prefetcher, memory_order_relaxed);
+    if (p == &prefetch_none) {
+        return 0;
+    }
+    struct pager_thread *t = pager_thread();
+    struct pager_stream *s = stream_at(t, va);
+    if (s != NULL) {
+        if (s->next_va == va) {
+            s->next_va += (uint64_t)s->stride * PAGE_BYTES; /* that one is being read already */
+        }
+        s->hit_count++;
+        t->misses = 0;
+        s->window = MIN(2 * s->window, PREFETCH_WINDOW_MAX);
+        return stream_read(s);
+    }
+    if (marker) {
+        return 0; /* of a stream that was given up, or of another thread */
+    }
+    history_add(t, va);
+    int64_t stride = p->stride(t);
+    s = stride == 0 ? NULL : stream_start(t, va, stride);
+    return s == NULL ? 0 : stream_read(s);
 }

@@ -14,6 +14,15 @@
 #define HIGH_MAX    2048
 #define PROBES      8 /* failing writes that one direct reclaim tries */
 #define STARVED_MAX 128
+#define STEP        8 /* frames that a reclaimer takes from the hand at once */
+/* Frames that a slice passes for each that was taken ahead of need: twice around for each. */
+#define PASSES_PER_TAKEN 3
+
+static struct {
+    _Atomic uint64_t hand;
+    _Atomic uint64_t freed_count; /* evicted, ever */
+    uint64_t usable_count;
+} clock;
 
 /*
  * While far memory refuses writes, what can still be evicted is what has its far page, and clean
@@ -22,19 +31,35 @@
  * the same end. So it ends when two turns of the hand free fewer than `starved_count` frames.
  */
 static struct {
-    uint64_t passed_count; /* in this trial, which starts when writes are first refused */
-    uint64_t freed_count;
+    _Atomic uint64_t passed_count; /* in this trial, which starts when writes are first refused */
+    _Atomic uint64_t freed_before;
     uint64_t starved_count;
 } trial;
 
+void reclaim_share_out(void)
+{
+    uint64_t share = clock.usable_count / (64ull * cpu_count());
+    pager.reserve_max = (uint32_t)MIN(MAX(share, 2), RESERVE_FRAMES_MAX);
+    tlb_batch_limit(clock.usable_count);
+}
+
 void reclaim_init(uint64_t usable_count)
 {
-    pager.reserve_count = MIN(MAX(usable_count / 128, 2), RESERVE_MAX);
+    pager.reserve_low = MIN(MAX(usable_count / 128, 2), RESERVE_MAX);
     pager.low_count = MIN(MAX(usable_count / 64, 4), LOW_MAX);
     pager.high_count = MIN(MAX(usable_count / 32, 8), HIGH_MAX);
-    trial.passed_count = 0;
-    trial.freed_count = 0;
+    clock.usable_count = usable_count;
+    reclaim_share_out();
     trial.starved_count = MIN(usable_count / 64, STARVED_MAX);
+    atomic_store(&trial.passed_count, 0);
+    atomic_store(&trial.freed_before, 0);
+    atomic_store(&clock.hand, 0);
+    atomic_store(&clock.freed_count, 0);
+}
+
+bool reclaim_wants(void)
+{
+    return frame_free_count() < pager.high_count || frame_excess() > 0;
 }
 
 bool reclaim_evict(struct frame *frame)
@@ -49,11 +74,12 @@ bool reclaim_evict(struct frame *frame)
     if (!page_move(frame->pte, &entry, remote ? (entry & PTE_RIGHTS) | PTE_TAG_REMOTE : 0)) {
         return false; /* used since we looked */
     }
-    stat_add(&pager.stats->reclaim_evicted_clean, 1);
-    stat_add(&pager.stats->reclaim_evicted_file, (entry & PTE_FILE) != 0);
-    stat_add(&pager.stats->prefetch_wasted, (frame->flags & FRAME_PREFETCHED) != 0);
-    frame_release(frame);
-    trial.freed_count++;
+    struct gueststats *stats = stats_here();
+    stat_add(&stats->reclaim_evicted_clean, 1);
+    stat_add(&stats->reclaim_evicted_file, (entry & PTE_FILE) != 0);
+    stat_add(&stats->prefetch_wasted, (frame->flags & FRAME_PREFETCHED) != 0);
+    frame_free(frame);
+    atomic_fetch_add_explicit(&clock.freed_count, 1, memory_order_relaxed);
     return true;
 }
 
@@ -61,78 +87,79 @@ bool reclaim_evict(struct frame *frame)
 static bool is_starved(void)
 {
     bool full = writeback_error() == -ENOSPC;
-    if (full && trial.passed_count < 2 * frame_count()) {
+    if (full && atomic_load(&trial.passed_count) < 2 * frame_count()) {
         return false;
     }
-    bool starved = full && trial.freed_count < trial.starved_count;
+    uint64_t freed = atomic_load(&clock.freed_count) - atomic_load(&trial.freed_before);
+    bool starved = full && freed < trial.starved_count;
     if (full && !starved) {
         writeback_try_again(PROBES);
     }
-    trial.passed_count = 0;
-    trial.freed_count = 0;
+    atomic_store(&trial.passed_count, 0);
+    atomic_store(&trial.freed_before, atomic_load(&clock.freed_count));
     return starved;
-}
-
-static void evict_clean(uint64_t wanted_free_count)
-{
-    for (uint32_t i = 0; i < RECLAIM_SLICE && pager.free_count < wanted_free_count; i++) {
-        struct list *first = list_first(&pager.clean);
-        if (first == NULL) {
-            return;
-        }
-        struct frame *f = list_entry(first, struct frame, link);
-        if (!reclaim_evict(f)) {
-            frame_move(f, FRAME_ACTIVE);
-        }
-    }
 }
 
 /* A was set: the page was used since the last pass. */
 static void age(struct frame *f)
 {
     atomic_fetch_and_explicit(f->pte, ~PTE_A, memory_order_acq_rel);
-    tlb_batch_add_frame(f);
+    tlb_batch_add_frame(f, f->va);
     if ((f->flags & FRAME_PREFETCHED) != 0) {
-        f->flags &= (uint8_t)~FRAME_PREFETCHED;
-        stat_add(&pager.stats->prefetch_used, 1);
+        f->flags = 0;
+        stat_add(&stats_here()->prefetch_used, 1);
     }
 }
 
 /* The hand passes one frame. Returns true if the frame can't go on before a TLB flush. */
 static bool pass(struct frame *f)
 {
+    if (!frame_claim(f, FRAME_ACTIVE)) {
+        return false;
+    }
     uint64_t entry = pte_load(f->pte);
     CHECK(pte_frame_address(entry).v == frame_address(f).v);
-    stat_add(&pager.stats->reclaim_scanned, 1);
-    trial.passed_count++;
     bool wants_flush = false;
     if (f->pins > 0) {
-        frame_move(f, FRAME_ACTIVE);
+        /* stays */
     } else if ((entry & PTE_A) != 0) {
         age(f);
-        frame_move(f, FRAME_ACTIVE);
     } else if (!frame_is_flushed(f)) {
         wants_flush = true;
-        frame_move(f, FRAME_ACTIVE);
-    } else if (pte_state(entry) == PAGE_CLEAN) {
-        frame_move(f, FRAME_CLEAN);
-    } else if (!writeback_start(f)) {
-        frame_move(f, FRAME_ACTIVE);
+        if (f->flush_cpu != cpu_index()) {
+            tlb_batch_add_frame(f, f->va); /* who knows when the other will flush */
+        }
+    } else if (pte_state(entry) == PAGE_CLEAN ? reclaim_evict(f) : writeback_start(f)) {
+        return false;
     }
+    frame_move(f, FRAME_ACTIVE);
     return wants_flush;
 }
 
-/* The hand passes up to a slice of frames, until enough are on their way out. */
-static void pass_slice(uint64_t wanted_count)
+/* The hand passes STEP frames. */
+static bool pass_step(void)
 {
     bool wants_flush = false;
-    for (uint32_t i = 0; i < RECLAIM_SLICE; i++) {
-        struct list *first = list_first(&pager.active);
-        uint64_t coming = pager.free_count + pager.clean_count + pager.writing_count;
-        if (first == NULL || coming >= wanted_count) {
+    uint64_t span = frame_span();
+    uint64_t at = atomic_fetch_add_explicit(&clock.hand, STEP, memory_order_relaxed) % span;
+    for (uint32_t i = 0; i < STEP; i++) {
+        wants_flush |= pass(frame_at(at));
+        at = at + 1 == span ? 0 : at + 1;
+    }
+    stat_add(&stats_here()->reclaim_scanned, STEP);
+    atomic_fetch_add_explicit(&trial.passed_count, STEP, memory_order_relaxed);
+    return wants_flush;
+}
+
+/* The hand passes up to `count` frames, until enough are on their way out. */
+static void pass_slice(uint64_t count, uint64_t wanted_count)
+{
+    bool wants_flush = false;
+    for (uint64_t i = 0; i < count; i += STEP) {
+        if (frame_free_count() + writeback_pages() >= wanted_count) {
             break;
         }
-        wants_flush |= pass(list_entry(first, struct frame, link));
+        wants_flush |= pass_step();
     }
     if (wants_flush) {
         tlb_batch_flush();
@@ -140,14 +167,21 @@ static void pass_slice(uint64_t wanted_count)
     io_kick();
 }
 
-bool reclaim_slice(void)
+/* In batches: from `high` on up to as much again as a slice may bring. */
+bool reclaim_slice(uint32_t taken_count)
 {
-    if (pager.free_count >= pager.high_count) {
+    struct pager_cpu *cpu = this_cpu();
+    io_poll_background();
+    frame_refill();
+    uint64_t excess = frame_excess();
+    if (!cpu->reclaiming && !reclaim_wants()) {
         return false;
     }
-    evict_clean(pager.high_count);
-    pass_slice(pager.high_count + RECLAIM_SLICE);
-    return pager.free_count < pager.high_count && pager.clean_count > 0;
+    uint64_t wanted = pager.high_count + MIN(pager.high_count, RECLAIM_SLICE) + excess;
+    uint64_t scanned_before = stats_here()->reclaim_scanned;
+    pass_slice(RECLAIM_SLICE + PASSES_PER_TAKEN * taken_count, wanted);
+    cpu->reclaiming = frame_free_count() + writeback_pages() < wanted;
+    return cpu->reclaiming && stats_here()->reclaim_scanned != scanned_before;
 }
 
 static int direct_failure(void)
@@ -157,36 +191,46 @@ static int direct_failure(void)
 }
 
 /*
- * Ends: a round frees a frame, or waits for one of the requests in flight, of which a round
- * starts new ones only for pages that are dirty (a failing write ends that after PROBES), or the
- * hand moves on, at most three times around: to clear A, to flush, to evict or write.
+ * Ends: a round frees a frame, or the hand moves on, at most three times around without a frame
+ * freed by anybody: to clear A, to flush, to evict or write. Then it waits for what is in flight,
+ * of which new ones are started only for pages that are dirty (a failing write ends that after
+ * PROBES), with another turn for each step.
  */
-int reclaim_direct(uint64_t needed_count)
+static int direct(uint64_t needed_count)
 {
-    stat_add(&pager.stats->reclaim_direct, 1);
-    writeback_probe(PROBES);
+    struct io_wait wait = {0};
+    uint64_t turns_max = 3 * (frame_span() + RECLAIM_SLICE);
+    uint64_t freed_seen = atomic_load(&clock.freed_count);
     uint64_t passed_count = 0;
-    while (pager.free_count < needed_count) {
-        uint64_t free_before = pager.free_count;
+    while (frame_free_count() < needed_count) {
         if (is_starved()) {
             return -ENOSPC;
         }
-        io_poll();
-        evict_clean(MAX(needed_count, pager.low_count));
-        if (pager.free_count > free_before) {
+        (void)io_poll();
+        uint64_t freed = atomic_load(&clock.freed_count);
+        if (freed != freed_seen) {
+            freed_seen = freed;
             passed_count = 0;
-            continue;
         }
-        if (passed_count > 3 * (pager.active_count + RECLAIM_SLICE)) {
+        if (passed_count > turns_max) {
             if (io_background_count() == 0) {
                 return direct_failure();
             }
-            io_wait_background();
-            passed_count = 0;
-            continue;
+            io_wait_step(&wait);
+            passed_count = turns_max - MIN(turns_max, frame_span());
         }
-        pass_slice(UINT64_MAX);
+        pass_slice(RECLAIM_SLICE, MAX(needed_count, pager.low_count) + writeback_pages());
         passed_count += RECLAIM_SLICE;
     }
     return 0;
+}
+
+int reclaim_direct(uint64_t needed_count)
+{
+    uint64_t start_ns = clock_ns();
+    writeback_probe(PROBES);
+    int r = direct(needed_count);
+    stat_add(&stats_here()->reclaim_direct, 1);
+    stat_time(stats_here()->stall_direct_ns, clock_ns() - start_ns);
+    return r;
 }

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* pager_verify(): the rules of page.h that need a look at everything. */
+#include "computenode/unikernel/far/discard.h"
 #include "computenode/unikernel/far/frame_table.h"
 #include "computenode/unikernel/far/internal.h"
-#include "computenode/unikernel/far/io.h"
 #include "computenode/unikernel/far/page_table.h"
 #include "computenode/unikernel/far/pager.h"
 #include "computenode/unikernel/far/space.h"
@@ -32,10 +32,10 @@ static void verify_entry(pte_t *pte, uint64_t va, struct tally *t)
     t->owned++;
     CHECK(f->pte == pte);
     CHECK(f->va == va);
-    CHECK((f->state == FRAME_WRITING) == (state == PAGE_WRITING));
-    CHECK(f->state == FRAME_ACTIVE || f->state == FRAME_CLEAN || f->state == FRAME_WRITING);
+    CHECK((frame_state(f) == FRAME_WRITING) == (state == PAGE_WRITING));
+    CHECK(frame_state(f) == FRAME_ACTIVE || frame_state(f) == FRAME_WRITING);
     if (state == PAGE_WRITING) {
-        CHECK(!io_discarding(va, 1));
+        CHECK(!discard_covers(va, 1));
     }
 }
 
@@ -52,20 +52,24 @@ static void verify_range(uint64_t start, uint64_t end, struct tally *t)
 
 static void verify_frames(const struct tally *t)
 {
-    uint64_t by_state[FRAME_ORPHAN + 1] = {0};
+    uint64_t by_state[FRAME_HELD + 1] = {0};
     uint64_t pinned = 0;
-    for (uint64_t i = 0; i < frame_count(); i++) {
+    for (uint64_t i = 0; i < frame_span(); i++) {
         const struct frame *f = frame_at(i);
-        by_state[f->state]++;
+        by_state[frame_state(f)]++;
         pinned += f->pins > 0;
     }
-    CHECK(by_state[FRAME_FREE] == pager.free_count);
-    CHECK(by_state[FRAME_ACTIVE] == pager.active_count);
-    CHECK(by_state[FRAME_CLEAN] == pager.clean_count);
-    CHECK(by_state[FRAME_WRITING] == pager.writing_count);
-    CHECK(by_state[FRAME_KERNEL] == pager.stats->frames_kernel);
-    CHECK(pinned == pager.pinned_count);
-    CHECK(by_state[FRAME_ACTIVE] + by_state[FRAME_CLEAN] + by_state[FRAME_WRITING] == t->owned);
+    uint64_t in_hand = 0;
+    for (uint32_t i = 0; i < cpu_count(); i++) {
+        in_hand += pager.cpus[i].reserve_count;
+    }
+    CHECK(by_state[FRAME_FREE] == frame_pool_count() + in_hand);
+    CHECK(by_state[FRAME_FREE] == STATS_SUM(frames_free));
+    CHECK(by_state[FRAME_KERNEL] == STATS_SUM(frames_kernel));
+    CHECK(by_state[FRAME_CLAIMED] == 0);
+    CHECK(pinned == atomic_load(&pager.pinned_count));
+    CHECK(by_state[FRAME_ACTIVE] + by_state[FRAME_WRITING] == t->owned);
+    CHECK(frame_span() - by_state[FRAME_NONE] == frame_count());
 }
 
 void pager_verify(void)
@@ -73,7 +77,7 @@ void pager_verify(void)
     struct tally t = {0};
     verify_range(MM_USER_MIN, MM_USER_END, &t);
     verify_range(MM_KERNEL_WINDOW, MM_KERNEL_WINDOW + MM_KERNEL_WINDOW_BYTES, &t);
-    CHECK(t.local == pager.stats->pages_local);
-    CHECK(t.remote == pager.stats->pages_remote);
+    CHECK(t.local == STATS_SUM(pages_local));
+    CHECK(t.remote == STATS_SUM(pages_remote));
     verify_frames(&t);
 }

@@ -7,21 +7,24 @@
 
 #include "computenode/unikernel/far/io.h"
 
-#define WRITES_IN_FLIGHT_MAX 16 /* requests */
+#define WRITES_IN_FLIGHT_MAX 16 /* requests of a processor */
 /* Failed writes in a row after which only faults that find no frame try again. */
 #define WRITE_FAILURES_MAX 8
 
 void writeback_init(void);
 
 /*
- * Starts to write the dirty page of an active frame, together with dirty neighbours, if it and
- * they are unused, flushed and not pinned, and if writing makes sense now. true: started.
- * Fault context.
+ * Starts to write the dirty page of a claimed frame, together with dirty neighbours, if it and
+ * they are unused, flushed and not pinned, and if writing makes sense now. true: started, the frame
+ * is no more the caller's. Fault context.
  */
 bool writeback_start(struct frame *frame);
 
 /* Called by io_poll(). A page whose write failed stays local and dirty. */
 void writeback_done(const struct io_request *request);
+
+/* Pages that are being written, by all processors. */
+uint64_t writeback_pages(void);
 
 /* Far memory was given back: writes may succeed again. */
 void writeback_room_again(void);

@@ -25,7 +25,8 @@ static struct {
     uint64_t random;
     uint64_t now_ns;
     uint64_t violations;
-    struct gueststats stats;
+    struct gueststats stats[CPU_COUNT_MAX];
+    struct gueststats sum;
     struct pager_thread thread;
     uint32_t lock_depth;
 } host;
@@ -58,7 +59,11 @@ uint64_t host_violations(void)
 
 const struct gueststats *host_stats(void)
 {
-    return &host.stats;
+    memset(&host.sum, 0, sizeof(host.sum));
+    for (uint32_t i = 0; i < CPU_COUNT_MAX; i++) {
+        gueststats_add(&host.sum, &host.stats[i]);
+    }
+    return &host.sum;
 }
 
 void *phys_to_virt(phys_addr_t pa)
@@ -169,7 +174,7 @@ void host_start(const struct host_config *config)
     struct pager_config pager_config = {
         .far_bytes = config->far_page_limit != 0 ? config->far_page_limit * PAGE_BYTES : GIB,
         .slab_bytes = MIB,
-        .stats = &host.stats,
+        .stats = host.stats,
         .prefetch = config->prefetch,
         .prefetch_length = config->prefetch == NULL ? 0 : (uint32_t)strlen(config->prefetch),
     };

@@ -29,7 +29,7 @@
 static struct pvh_info machine;
 static struct bootspec spec;
 static struct devices devices;
-static struct gueststats stats __attribute__((aligned(4096)));
+static struct gueststats stats[CPU_COUNT_MAX] __attribute__((aligned(4096)));
 
 _Static_assert(sizeof(struct gueststats) <= PAGE_BYTES, "the agent reads one page");
 
@@ -49,7 +49,7 @@ uint64_t machine_ram_bytes(void)
 
 struct gueststats *machine_stats(void)
 {
-    return &stats;
+    return stats;
 }
 
 /* The module's bytes stay where they are: the strings of the specification point into them. */
@@ -100,11 +100,25 @@ static void frames_start(void)
 static void devices_start(void)
 {
     devices_init(machine.cmdline, &devices);
-    if (devices.has_console && control_open(image_to_phys(&stats)) != 0) {
+    if (devices.has_console && control_open(image_to_phys(stats)) != 0) {
         panic("no memory for the control channel");
     }
     if (devices.root != NULL && rootdev_init(devices.root->queues[0]) != 0) {
         panic("no memory for the root device");
+    }
+}
+
+/*
+ * Processor i has queues 2i and 2i + 1. With fewer queues than that, pairs are shared; of a single
+ * queue, everything goes through it.
+ */
+static void queues_share_out(const struct blk_device *far, struct pager_config *config)
+{
+    uint32_t pairs = MAX(far->queue_count / 2, 1u);
+    for (uint32_t i = 0; i < cpu_count(); i++) {
+        uint32_t pair = i % pairs;
+        config->demand[i] = far->queues[2 * pair];
+        config->background[i] = far->queues[MIN(2 * pair + 1, far->queue_count - 1)];
     }
 }
 
@@ -113,7 +127,7 @@ static void pager_start(void)
     struct pager_config config = {
         .far_bytes = spec.far_bytes,
         .slab_bytes = spec.slab_bytes,
-        .stats = &stats,
+        .stats = stats,
         .prefetch = spec.prefetch.data,
         .prefetch_length = spec.prefetch.length,
     };
@@ -127,8 +141,7 @@ static void pager_start(void)
                      "virtio block device whose id is \"far\")");
     }
     if (devices.far != NULL && spec.far_bytes != 0) {
-        config.demand[0] = devices.far->queues[0];
-        config.background[0] = devices.far->queues[devices.far->queue_count - 1];
+        queues_share_out(devices.far, &config);
     }
     pager_init(&config);
     control_pager_started();
@@ -176,9 +189,9 @@ static void machine_start(uint32_t start_info_physical)
     lapic_init();
     irq_init();
     lapic_timer(clock_ns());
-    stats.magic = GUESTSTATS_MAGIC;
-    stats.version = GUESTSTATS_VERSION;
-    stats.bytes = sizeof(stats);
+    stats[0].magic = GUESTSTATS_MAGIC;
+    stats[0].version = GUESTSTATS_VERSION;
+    stats[0].bytes = sizeof(stats[0]);
 }
 
 void boot_main(uint32_t start_info_physical)

@@ -270,8 +270,15 @@ static void test_stop_and_stats(void)
     struct gueststats stats = {.magic = GUESTSTATS_MAGIC,
                                .version = GUESTSTATS_VERSION,
                                .bytes = sizeof(stats),
-                               .faults_remote = 77};
+                               .faults_remote = 70,
+                               .pages_local = 4,
+                               .pages_remote = 1,
+                               .block_count = 2};
+    /* Processor 1 has its own block: it has freed two pages that 0 had counted, and one more. */
+    struct gueststats second = {
+        .faults_remote = 7, .pages_local = (uint64_t)-2, .pages_remote = (uint64_t)-2};
     memcpy(rig.front.memory + DATA_2, &stats, sizeof(stats));
+    memcpy(rig.front.memory + DATA_2 + sizeof(stats), &second, sizeof(second));
     for (uint32_t i = 0; i < 10; i++) {
         EXPECT_EQ(rig_do(&rig, VIRTIO_BLK_T_OUT, i * 4096, DATA, 4096), VIRTIO_BLK_S_OK);
     }
@@ -286,9 +293,11 @@ static void test_stop_and_stats(void)
     EXPECT_EQ(rig.live.slabs_mapped, 1);
     EXPECT(rig.live.has_stats);
     EXPECT_EQ(rig.live.stats.faults_remote, 77);
+    EXPECT_EQ(rig.live.stats.pages_local, 2);
+    EXPECT_EQ(rig.live.stats.pages_remote, 0);
     EXPECT_EQ(front_stop(&rig.front, 0), (uint16_t)(65530 + 10));
     /* The VMM dies. What the guest had counted until then is still there, and the device's own. */
-    ((struct gueststats *)(rig.front.memory + DATA_2))->faults_remote = 78;
+    ((struct gueststats *)(rig.front.memory + DATA_2))->faults_remote = 71;
     (void)shutdown(rig.front.fd, SHUT_RDWR);
     EXPECT_EQ(far_device_stop(rig.device, FRONT_GUEST_BASE + DATA_2), 0);
     EXPECT(rig_wait_for(&rig, &rig.stopped, 1));

@@ -354,7 +354,7 @@ static void test_chains(void)
 
 static void test_indirect_and_event_index(void)
 {
-    round_trip(VIRTIO_F_INDIRECT_DESC | VIRTIO_F_EVENT_IDX, 128);
+    round_trip(VIRTIO_F_INDIRECT_DESC | VIRTIO_F_EVENT_IDX, 64);
 }
 
 static void test_limits(void)
