@@ -5,6 +5,7 @@
  * any order, and watches for requests that race with each other.
  */
 #include <errno.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -12,6 +13,7 @@
 #include "lib/base/check.h"
 
 #define QUEUE_SIZE       24
+#define QUEUES_MAX       (2 * CPU_COUNT_MAX)
 #define BUCKETS          4096
 #define LATE_MAX         64
 #define SECTORS_PER_PAGE (PAGE_BYTES / BLKQ_SECTOR_BYTES)
@@ -43,16 +45,29 @@ struct stored {
 };
 
 static struct {
-    struct blkq queues[2];
+    struct blkq queues[QUEUES_MAX];
     struct stored *buckets[BUCKETS];
     uint64_t stored_count;
     uint64_t late[LATE_MAX]; /* HOST_BUG_LATE_DISCARD */
     uint32_t late_count;
 } device;
 
-struct blkq *host_queue(bool demand)
+/* One device, and one thing at a time in it. */
+static pthread_mutex_t device_lock = PTHREAD_MUTEX_INITIALIZER;
+
+static void enter(void)
 {
-    return &device.queues[demand ? 0 : 1];
+    (void)pthread_mutex_lock(&device_lock);
+}
+
+static void leave(void)
+{
+    (void)pthread_mutex_unlock(&device_lock);
+}
+
+struct blkq *host_queue(uint32_t cpu, bool demand)
+{
+    return &device.queues[2 * cpu + (demand ? 0 : 1)];
 }
 
 uint64_t host_far_pages(void)
@@ -168,7 +183,7 @@ static void move_bytes(struct request *r)
 /* Rule 1 of far/page.h. */
 static void watch(uint64_t page, uint64_t page_count)
 {
-    for (uint32_t q = 0; q < 2; q++) {
+    for (uint32_t q = 0; q < QUEUES_MAX; q++) {
         for (uint32_t i = 0; i < QUEUE_SIZE; i++) {
             const struct request *r = &device.queues[q].requests[i];
             if (r->used && page < r->page + r->page_count && r->page < page + page_count) {
@@ -217,7 +232,10 @@ static int accept(struct blkq *q, struct request *like)
 
 uint32_t blkq_room(const struct blkq *q)
 {
-    return QUEUE_SIZE - q->used_count;
+    enter();
+    uint32_t room = QUEUE_SIZE - q->used_count;
+    leave();
+    return room;
 }
 
 int blkq_submit(struct blkq *q, enum blkq_op op, uint64_t sector,
@@ -235,7 +253,10 @@ int blkq_submit(struct blkq *q, enum blkq_op op, uint64_t sector,
         CHECK(segments[i].length == PAGE_BYTES);
         r.segments[i] = segments[i];
     }
-    return accept(q, &r);
+    enter();
+    int e = accept(q, &r);
+    leave();
+    return e;
 }
 
 int blkq_discard(struct blkq *q, uint64_t sector, uint64_t sector_count, uint64_t token)
@@ -244,7 +265,10 @@ int blkq_discard(struct blkq *q, uint64_t sector, uint64_t sector_count, uint64_
                         .token = token,
                         .page = sector / SECTORS_PER_PAGE,
                         .page_count = sector_count / SECTORS_PER_PAGE};
-    return accept(q, &r);
+    enter();
+    int e = accept(q, &r);
+    leave();
+    return e;
 }
 
 void blkq_kick(struct blkq *q)
@@ -263,14 +287,20 @@ uint32_t blkq_poll(struct blkq *q, struct blkq_done *ret, uint32_t max)
 {
     uint32_t count = 0;
     uint32_t first = (uint32_t)host_random_below(QUEUE_SIZE);
+    enter();
     for (uint32_t i = 0; i < QUEUE_SIZE && count < max; i++) {
         struct request *r = &q->requests[(first + i) % QUEUE_SIZE];
         if (r->used && --r->delay == 0) {
             finish(r);
             q->used_count--;
             ret[count++] = (struct blkq_done){r->token, r->status};
+            if ((host_config.bugs & HOST_BUG_TWICE) != 0 && count < max &&
+                host_random_below(64) == 0) {
+                ret[count++] = (struct blkq_done){r->token, r->status};
+            }
         }
     }
+    leave();
     return count;
 }
 
@@ -282,5 +312,8 @@ uint64_t blkq_capacity(const struct blkq *q)
 /* Time passes in blkq_poll(). A wait with nothing in flight would be for ever. */
 void blkq_wait(struct blkq *q)
 {
+    enter();
     CHECK(q->used_count > 0);
+    leave();
+    cpu_relax();
 }

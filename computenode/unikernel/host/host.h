@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The machine that far/ runs on in its tests: physical memory, an MMU with a TLB, and a far
- * device, all modelled in one Linux process, with one thread and no real time.
+ * device, all modelled in one Linux process, without real time. Each processor is a thread of that
+ * process; the one that calls host_start() is processor 0.
  *
  * The models are as unkind as the specifications allow: the TLB keeps a translation until it is
  * flushed, the device moves bytes at any time between submission and completion and completes in
@@ -24,11 +25,14 @@ enum host_bug {
     HOST_BUG_DROP_WRITES = 4,    /* the device says "written" and forgets one in 16 */
     HOST_BUG_LATE_DISCARD = 8,   /* a discard takes effect long after it has completed */
     HOST_BUG_LOSE_ACCESSED = 16, /* the MMU does not set A */
+    HOST_BUG_LOCAL_FLUSH = 32,   /* TLB flushes reach the processor that asks only */
+    HOST_BUG_TWICE = 64,         /* the device completes one request in 64 twice */
 };
 
 struct host_config {
     uint64_t seed;
     uint64_t frame_count;
+    uint32_t cpu_count; /* 0: one */
     bool far;           /* is there a far device? */
     bool one_queue;     /* demand and background share a queue */
     uint32_t delay_max; /* polls until a request completes: 1 to this */
@@ -52,7 +56,15 @@ uint64_t host_far_pages(void);
 void host_far_limit(uint64_t page_limit);
 void host_fail(uint32_t read_per_1000, uint32_t write_per_1000);
 
-/* Reproducible numbers from the seed. */
+/*
+ * The calling thread is processor `cpu` from now on; then it is none any more. A thread that is a
+ * processor must not block but in host_relax(), in which it answers TLB flushes.
+ */
+void host_cpu_enter(uint32_t cpu);
+void host_cpu_leave(void);
+void host_relax(void);
+
+/* Reproducible numbers from the seed; a sequence of its own for each processor. */
 uint64_t host_random(void);
 uint64_t host_random_below(uint64_t bound);
 
@@ -67,9 +79,13 @@ int host_execute(uint64_t va) MUST_CHECK;
 /* ---- between the files of host/ ---- */
 extern struct host_config host_config;
 void host_tlb_reset(void);
+/* Does the flushes that other processors have asked this one for. */
+void host_tlb_answer(void);
+/* Is the processor to be waited for? */
+void host_tlb_online(uint32_t cpu, bool online);
 void host_device_start(void);
 void host_device_stop(void);
-struct blkq *host_queue(bool demand);
+struct blkq *host_queue(uint32_t cpu, bool demand);
 void host_violation(const char *what, uint64_t va);
 
 #endif

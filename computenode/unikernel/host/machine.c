@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Physical memory, time, and the rest of kernel/port.h. */
+#include <pthread.h>
+#include <sched.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -22,19 +25,26 @@ struct host_config host_config;
 static struct {
     uint8_t *ram;
     uint64_t ram_bytes;
-    uint64_t random;
-    uint64_t now_ns;
-    uint64_t violations;
+    _Atomic uint64_t now_ns;
+    _Atomic uint64_t violations;
     struct gueststats stats[CPU_COUNT_MAX];
     struct gueststats sum;
-    struct pager_thread thread;
-    uint32_t lock_depth;
 } host;
+
+/* Of the thread that plays the processor. */
+static _Thread_local struct {
+    uint32_t index;
+    uint32_t lock_depth;
+    uint64_t random;
+    struct pager_thread thread;
+} cpu;
+
+static pthread_mutex_t big_lock = PTHREAD_MUTEX_INITIALIZER;
 
 uint64_t host_random(void)
 {
     /* splitmix64 */
-    uint64_t z = host.random += 0x9e3779b97f4a7c15ull;
+    uint64_t z = cpu.random += 0x9e3779b97f4a7c15ull;
     z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9ull;
     z = (z ^ z >> 27) * 0x94d049bb133111ebull;
     return z ^ z >> 31;
@@ -47,7 +57,7 @@ uint64_t host_random_below(uint64_t bound)
 
 void host_violation(const char *what, uint64_t va)
 {
-    if (host.violations++ < 5) {
+    if (atomic_fetch_add(&host.violations, 1) < 5) {
         printf("# violation: %s (0x%llx)\n", what, (unsigned long long)va);
     }
 }
@@ -86,32 +96,61 @@ uint64_t *port_root_table(void)
 
 void cpu_relax(void)
 {
+    host_tlb_answer();
+    if (cpu_count() > 1) {
+        (void)sched_yield();
+    }
+}
+
+void host_relax(void)
+{
+    cpu_relax();
 }
 
 uint32_t cpu_index(void)
 {
-    return 0;
+    return cpu.index;
 }
 
 uint32_t cpu_count(void)
 {
-    return 1;
+    return MAX(host_config.cpu_count, 1u);
+}
+
+void host_cpu_enter(uint32_t index)
+{
+    memset(&cpu, 0, sizeof(cpu));
+    cpu.index = index;
+    cpu.random = host_config.seed + index * 0x517cc1b727220a95ull;
+    host_tlb_online(index, true);
+}
+
+void host_cpu_leave(void)
+{
+    CHECK(cpu.lock_depth == 0);
+    host_tlb_online(cpu.index, false);
 }
 
 void kernel_lock(void)
 {
-    host.lock_depth++;
+    if (cpu.lock_depth++ == 0) {
+        while (pthread_mutex_trylock(&big_lock) != 0) {
+            cpu_relax();
+        }
+    }
 }
 
 void kernel_unlock(void)
 {
-    CHECK(host.lock_depth > 0);
-    host.lock_depth--;
+    CHECK(cpu.lock_depth > 0);
+    if (--cpu.lock_depth == 0) {
+        (void)pthread_mutex_unlock(&big_lock);
+    }
 }
 
 bool kernel_lock_held(void)
 {
-    return host.lock_depth > 0;
+    return cpu.lock_depth > 0;
 }
 
 bool thread_yield(void)
@@ -121,12 +160,12 @@ bool thread_yield(void)
 
 struct pager_thread *pager_thread(void)
 {
-    return &host.thread;
+    return &cpu.thread;
 }
 
 uint64_t clock_ns(void)
 {
-    return host.now_ns += 100;
+    return atomic_fetch_add(&host.now_ns, 100);
 }
 
 void klog(int level, const char *format, ...)
@@ -162,9 +201,9 @@ void host_start(const struct host_config *config)
 {
     host_config = *config;
     memset(&host, 0, sizeof(host));
-    host.random = config->seed;
     ram_make(config->frame_count);
     host_tlb_reset();
+    host_cpu_enter(0);
     uint64_t low_count = config->frame_count / 4;
     struct frame_range ranges[] = {
         {{RAM_START}, low_count},
@@ -180,8 +219,10 @@ void host_start(const struct host_config *config)
     };
     if (config->far) {
         host_device_start();
-        pager_config.demand[0] = host_queue(true);
-        pager_config.background[0] = host_queue(config->one_queue);
+        for (uint32_t i = 0; i < cpu_count(); i++) {
+            pager_config.demand[i] = host_queue(i, true);
+            pager_config.background[i] = host_queue(i, config->one_queue);
+        }
     }
     pager_init(&pager_config);
 }

@@ -4,6 +4,8 @@
  * (Intel SDM vol. 3, 4.7, 4.8, 4.10). Not modelled: caches of the upper levels.
  */
 #include <errno.h>
+#include <pthread.h>
+#include <stdatomic.h>
 #include <string.h>
 
 #include "computenode/unikernel/host/host.h"
@@ -24,39 +26,127 @@ struct translation {
     uint64_t entry;
 };
 
-static struct translation tlb[TLB_ENTRIES];
+#define MAIL_MAX 64 /* pages of a request; more: everything */
 
-static struct translation *slot_of(uint64_t page)
+/* Of a processor: what it has cached, and what others want it to forget. */
+static struct mmu {
+    struct translation tlb[TLB_ENTRIES]; /* its own */
+    pthread_mutex_t lock;
+    atomic_bool online;
+    _Atomic uint32_t asked;
+    _Atomic uint32_t answered;
+    bool all;
+    uint32_t count;
+    uint64_t va[MAIL_MAX];
+} mmus[CPU_COUNT_MAX];
+
+static struct translation *slot_of(struct mmu *m, uint64_t page)
 {
-    return &tlb[(page >> PAGE_SHIFT ^ page >> 30) % TLB_ENTRIES];
+    return &m->tlb[(page >> PAGE_SHIFT ^ page >> 30) % TLB_ENTRIES];
 }
 
 void host_tlb_reset(void)
 {
-    memset(tlb, 0, sizeof(tlb));
+    for (uint32_t i = 0; i < CPU_COUNT_MAX; i++) {
+        (void)pthread_mutex_init(&mmus[i].lock, NULL);
+        memset(mmus[i].tlb, 0, sizeof(mmus[i].tlb));
+        atomic_store(&mmus[i].online, false);
+        atomic_store(&mmus[i].asked, 0);
+        atomic_store(&mmus[i].answered, 0);
+        mmus[i].all = false;
+        mmus[i].count = 0;
+    }
+}
+
+void host_tlb_online(uint32_t cpu, bool online)
+{
+    struct mmu *m = &mmus[cpu];
+    memset(m->tlb, 0, sizeof(m->tlb));
+    atomic_store(&m->online, online);
+    host_tlb_answer();
+}
+
+static void forget(struct mmu *m, const uint64_t *va, uint32_t count)
+{
+    for (uint32_t i = 0; i < count; i++) {
+        uint64_t page = ALIGN_DOWN(va[i], PAGE_BYTES);
+        struct translation *t = slot_of(m, page);
+        if (t->page == (page | 1)) {
+            t->page = 0;
+        }
+    }
+}
+
+void host_tlb_answer(void)
+{
+    struct mmu *m = &mmus[cpu_index()];
+    if (atomic_load(&m->asked) == atomic_load(&m->answered)) {
+        return;
+    }
+    (void)pthread_mutex_lock(&m->lock);
+    if (m->all) {
+        memset(m->tlb, 0, sizeof(m->tlb));
+    } else {
+        forget(m, m->va, m->count);
+    }
+    m->all = false;
+    m->count = 0;
+    atomic_store(&m->answered, atomic_load(&m->asked));
+    (void)pthread_mutex_unlock(&m->lock);
+}
+
+/* Returns the number of the request. count 0: everything. */
+static uint32_t ask(struct mmu *m, const uint64_t *va, uint32_t count)
+{
+    (void)pthread_mutex_lock(&m->lock);
+    m->all = m->all || count == 0 || m->count + count > MAIL_MAX;
+    for (uint32_t i = 0; i < count && !m->all; i++) {
+        m->va[m->count++] = va[i];
+    }
+    uint32_t ticket = atomic_fetch_add(&m->asked, 1) + 1;
+    (void)pthread_mutex_unlock(&m->lock);
+    return ticket;
+}
+
+static void flush(const uint64_t *va, uint32_t count)
+{
+    struct mmu *own = &mmus[cpu_index()];
+    uint32_t tickets[CPU_COUNT_MAX];
+    if ((host_config.bugs & HOST_BUG_NO_FLUSH) != 0) {
+        return;
+    }
+    if (count == 0) {
+        memset(own->tlb, 0, sizeof(own->tlb));
+    } else {
+        forget(own, va, count);
+    }
+    uint32_t others = (host_config.bugs & HOST_BUG_LOCAL_FLUSH) != 0 ? 0 : cpu_count();
+    for (uint32_t i = 0; i < others; i++) {
+        tickets[i] = &mmus[i] == own ? 0 : ask(&mmus[i], va, count);
+    }
+    for (uint32_t i = 0; i < others; i++) {
+        while (&mmus[i] != own && atomic_load(&mmus[i].online) &&
+               (int32_t)(atomic_load(&mmus[i].answered) - tickets[i]) < 0) {
+            cpu_relax();
+        }
+    }
 }
 
 void tlb_flush_page(uint64_t va)
 {
-    uint64_t page = ALIGN_DOWN(va, PAGE_BYTES);
-    struct translation *t = slot_of(page);
-    if ((host_config.bugs & HOST_BUG_NO_FLUSH) == 0 && t->page == (page | 1)) {
-        t->page = 0;
-    }
+    flush(&va, 1);
 }
 
 void tlb_flush_pages(const uint64_t *va, uint32_t count)
 {
-    for (uint32_t i = 0; i < count; i++) {
-        tlb_flush_page(va[i]);
+    if (count > 0) {
+        flush(va, count);
     }
 }
 
 void tlb_flush_all(void)
 {
-    if ((host_config.bugs & HOST_BUG_NO_FLUSH) == 0) {
-        host_tlb_reset();
-    }
+    flush(NULL, 0);
 }
 
 static bool allowed(uint64_t entry, enum mm_access access, bool from_user)
@@ -66,38 +156,47 @@ static bool allowed(uint64_t entry, enum mm_access access, bool from_user)
            (access != MM_ACCESS_EXEC || (entry & BIT_NX) == 0);
 }
 
+/* Sets A, and D for a write, in an entry that allows the access, in one locked operation. */
+static uint64_t mark(uint64_t *leaf, uint64_t rights, enum mm_access access, bool from_user)
+{
+    uint64_t set = (host_config.bugs & HOST_BUG_LOSE_ACCESSED) != 0 ? 0 : BIT_A;
+    if (access == MM_ACCESS_WRITE && (host_config.bugs & HOST_BUG_LOSE_DIRTY) == 0) {
+        set |= BIT_D;
+    }
+    uint64_t entry = __atomic_load_n(leaf, __ATOMIC_ACQUIRE);
+    do {
+        if ((entry & BIT_P) == 0 ||
+            !allowed(entry & (rights | ~(BIT_W | BIT_U)), access, from_user)) {
+            return 0;
+        }
+    } while (!__atomic_compare_exchange_n(leaf, &entry, entry | set, false, __ATOMIC_ACQ_REL,
+                                          __ATOMIC_ACQUIRE));
+    entry &= rights | ~(BIT_W | BIT_U);
+    return entry | BIT_A | (access == MM_ACCESS_WRITE ? BIT_D : 0);
+}
+
 /* The entry of the page with the rights of all levels, A and D set; 0: a page fault. */
 static uint64_t walk(uint64_t va, enum mm_access access, bool from_user)
 {
     uint64_t *table = port_root_table();
     uint64_t rights = BIT_W | BIT_U;
     for (int shift = 39; shift > PAGE_SHIFT; shift -= 9) {
-        uint64_t entry = table[va >> shift & 511];
+        uint64_t entry = __atomic_load_n(&table[va >> shift & 511], __ATOMIC_ACQUIRE);
         if ((entry & BIT_P) == 0) {
             return 0;
         }
         rights &= entry;
         table = phys_to_virt((phys_addr_t){entry & ADDRESS_BITS});
     }
-    uint64_t *leaf = &table[va >> PAGE_SHIFT & 511];
-    uint64_t entry = *leaf & (rights | ~(BIT_W | BIT_U));
-    if ((entry & BIT_P) == 0 || !allowed(entry, access, from_user)) {
-        return 0;
-    }
-    uint64_t set = (host_config.bugs & HOST_BUG_LOSE_ACCESSED) != 0 ? 0 : BIT_A;
-    if (access == MM_ACCESS_WRITE && (host_config.bugs & HOST_BUG_LOSE_DIRTY) == 0) {
-        set |= BIT_D;
-    }
-    *leaf |= set;
-    entry |= BIT_A | (access == MM_ACCESS_WRITE ? BIT_D : 0);
-    return entry;
+    return mark(&table[va >> PAGE_SHIFT & 511], rights, access, from_user);
 }
 
 /* One try. Returns the place of the 8 bytes, or NULL: a page fault. */
 static uint64_t *translate(uint64_t va, enum mm_access access, bool from_user)
 {
     uint64_t page = ALIGN_DOWN(va, PAGE_BYTES);
-    struct translation *t = slot_of(page);
+    struct translation *t = slot_of(&mmus[cpu_index()], page);
+    host_tlb_answer(); /* before an instruction, never within one */
     bool hit = t->page == (page | 1) && allowed(t->entry, access, from_user);
     /* The first store through a translation walks again, to set D. */
     if (!hit || (access == MM_ACCESS_WRITE && (t->entry & BIT_D) == 0)) {
