@@ -76,6 +76,8 @@ int cmd_logs(struct cli *cli);
 int cmd_stop(struct cli *cli);
 int cmd_wait(struct cli *cli);
 int cmd_rm(struct cli *cli);
+int cmd_tune(struct cli *cli);
+int cmd_resize(struct cli *cli);
 int cmd_events(struct cli *cli);
 int cmd_image_build(struct cli *cli);
 int cmd_image_list(struct cli *cli);

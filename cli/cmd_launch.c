@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <ctype.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -30,7 +31,9 @@ struct launch {
     const char *image;
     const char *prefetch;
     uint64_t local_bytes;
+    uint64_t local_bytes_max;
     uint64_t far_bytes;
+    uint32_t vcpus;
     struct args_list files;
     struct args_list environment;
     bool wait;
@@ -113,6 +116,9 @@ static int check_values(const struct cli *cli, const struct launch *l)
         return cli_fail(EXIT_USAGE, NULL,
                         "--attach gives stdout to the program: there is no room for json");
     }
+    if (l->local_bytes_max != 0 && l->local_bytes_max < l->local_bytes) {
+        return cli_fail(EXIT_USAGE, NULL, "--max-local-memory is less than --local-memory");
+    }
     return EXIT_DONE;
 }
 
@@ -131,7 +137,9 @@ static int make_spec(struct launch *l, const struct args_rest *rest)
     l->spec.n_arguments = rest->count;
     l->spec.directory = (char *)(uintptr_t)l->directory;
     l->spec.local_bytes = l->local_bytes;
+    l->spec.local_bytes_max = l->local_bytes_max;
     l->spec.far_bytes = l->far_bytes;
+    l->spec.vcpus = l->vcpus;
     l->spec.image = (char *)(uintptr_t)l->image;
     l->spec.agent = (char *)(uintptr_t)l->agent;
     l->spec.prefetch = (char *)(uintptr_t)l->prefetch;
@@ -198,6 +206,29 @@ static int stay_with(struct cli *cli, struct session *s, const char *name, enum 
     return exit_code;
 }
 
+/* More virtual processors than its host has are allowed: they take turns. */
+static void warn_of_vcpus(struct session *s, const struct launch *l, const char *agent)
+{
+    struct session_error error;
+    Dilos__Empty request = DILOS__EMPTY__INIT;
+    Dilos__Status *status;
+    if (l->vcpus <= 1 ||
+        session_try(s, DILOS__MESSAGE_TYPE__MESSAGE_STATUS, &request.base,
+                    &dilos__status__descriptor, SESSION_TIMEOUT_MS, &status, &error) != EXIT_DONE) {
+        return;
+    }
+    for (size_t i = 0; i < status->n_agents; i++) {
+        if (strcmp(status->agents[i]->name, agent) == 0 &&
+            l->vcpus > status->agents[i]->cpu_count) {
+            fprintf(stderr,
+                    "dilosctl: warning: %s has %" PRIu32 " virtual processors, and the host of "
+                    "agent %s %" PRIu32 ": they take turns\n",
+                    l->name, l->vcpus, agent, status->agents[i]->cpu_count);
+        }
+    }
+    dilos__status__free_unpacked(status, NULL);
+}
+
 static int launch(struct cli *cli, struct launch *l, enum stay stay)
 {
     struct session *s;
@@ -218,6 +249,7 @@ static int launch(struct cli *cli, struct launch *l, enum stay stay)
     exit_code = session_call(s, DILOS__MESSAGE_TYPE__MESSAGE_LAUNCH, &request.base,
                              &dilos__instance_info__descriptor, SESSION_TIMEOUT_MS, &info);
     if (exit_code == EXIT_DONE) {
+        warn_of_vcpus(s, l, info->agent);
         dilos__instance_info__free_unpacked(info, NULL);
         exit_code = stay_with(cli, s, l->name, stay, l->pass_status);
     }
@@ -236,12 +268,15 @@ int cmd_launch(struct cli *cli)
     const struct args_option options[] = {
         {"name", ARGS_TEXT, &l.name, "NAME", "default: the program's, and four random letters"},
         {"local-memory", ARGS_SIZE, &l.local_bytes, "SIZE", "RAM on its host; default: 64M"},
+        {"max-local-memory", ARGS_SIZE, &l.local_bytes_max, "SIZE",
+         "what resize can give it later; default: twice --local-memory"},
         {"far-memory", ARGS_SIZE, &l.far_bytes, "SIZE", "limit in the pool; default: 1G"},
         {"file", ARGS_LIST, &l.files, "HOST[:GUEST]", "a host file or folder to put in"},
         {"env", ARGS_LIST, &l.environment, "NAME[=VALUE]", "environment; no VALUE: ours"},
         {"dir", ARGS_TEXT, &l.directory, "PATH", "working directory in the guest; default: /"},
         {"image", ARGS_TEXT, &l.image, "NAME", "an image built before; default: make one"},
         {"agent", ARGS_TEXT, &l.agent, "NAME", "where to run; default: any agent"},
+        {"vcpus", ARGS_NUMBER, &l.vcpus, "COUNT", "virtual processors; default: 1"},
         {"prefetch", ARGS_TEXT, &l.prefetch, "KIND", "none, readahead or trend; default: none"},
         {"measure-device", ARGS_FLAG, &l.measure_device, NULL,
          "first time bare reads of the far device: one JSON line on stdout"},

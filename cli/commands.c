@@ -42,10 +42,9 @@ const struct cli_command cli_commands[] = {
      "  dilosctl wait py",
      1, ANY_COUNT, true, cmd_launch},
     {"ps", "", "all instances", NULL, "  dilosctl ps\n  dilosctl ps --quiet", 0, 0, false, cmd_ps},
-    {"inspect", "NAME", "one instance: state, memory, faults, slabs, health",
-     "While it runs: figures from the unikernel and its agent. Percentiles are upper bounds, "
-     "since\n"
-     "latencies are counted in powers of two.",
+    {"inspect", "NAME", "one instance: state, memory, faults, latencies, slabs, health",
+     "Figures from the unikernel and its agent; of one that has ended, its last. Percentiles are\n"
+     "upper bounds, since latencies are counted in powers of two.",
      "  dilosctl inspect idx\n"
      "  dilosctl inspect idx --output json | jq .instance.live.counters.faults_remote",
      1, 1, false, cmd_inspect},
@@ -53,6 +52,15 @@ const struct cli_command cli_commands[] = {
      "  dilosctl logs idx\n  dilosctl logs idx --stream stderr --follow\n"
      "  dilosctl logs idx --stream kernel",
      1, 1, false, cmd_logs},
+    {"tune", "NAME KEY=VALUE", "change a setting of an instance while it runs",
+     "prefetch=none|readahead|trend: which pages are asked for ahead of need.",
+     "  dilosctl tune idx prefetch=readahead", 2, 2, false, cmd_tune},
+    {"resize", "NAME", "change the memory of an instance while it runs",
+     "Local memory shrinks as far as what is in use now can leave it, and grows up to the\n"
+     "--max-local-memory of the launch. Far memory can't be less than what is held.",
+     "  dilosctl resize idx --local-memory 128M\n"
+     "  dilosctl resize idx --local-memory 32M --far-memory 2G",
+     1, 1, false, cmd_resize},
     {"stop", "NAME...", "end instances: SIGTERM, and after the grace time the VM",
      "Waits until they have ended. Their far memory goes back to the pool.",
      "  dilosctl stop idx\n  dilosctl stop idx --grace 0.5", 1, ANY_COUNT, false, cmd_stop},

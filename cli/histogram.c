@@ -30,6 +30,18 @@ bool histogram_is_bucket(const char *name, const char *prefix, uint32_t *ret_buc
     return true;
 }
 
+bool histogram_prefix(const char *name, char *ret_prefix)
+{
+    uint32_t bucket;
+    const char *end = strrchr(name, '_');
+    if (end == NULL || end == name || (size_t)(end - name) >= HISTOGRAM_NAME_BYTES) {
+        return false;
+    }
+    memcpy(ret_prefix, name, (size_t)(end - name));
+    ret_prefix[end - name] = '\0';
+    return histogram_is_bucket(name, ret_prefix, &bucket);
+}
+
 void histogram_collect(struct histogram *h, const char *prefix, Dilos__Counter *const *counters,
                        size_t counter_count)
 {
@@ -47,7 +59,7 @@ uint64_t histogram_percentile_ns(const struct histogram *h, uint32_t per_mille)
 {
     CHECK(per_mille <= 1000);
     /* Divided first: the counters come from a guest, which may send anything. */
-    uint64_t wanted = h->count / 1000 * per_mille + h->count % 1000 * per_mille / 1000;
+    uint64_t wanted = h->count / 1000 * per_mille + (h->count % 1000 * per_mille + 999) / 1000;
     uint64_t seen = 0;
     for (uint32_t i = 0; i < GUESTSTATS_BUCKETS; i++) {
         seen += h->buckets[i];

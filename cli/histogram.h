@@ -23,6 +23,12 @@ void histogram_collect(struct histogram *h, const char *prefix, Dilos__Counter *
                        size_t counter_count);
 /* Whether the counter is a bucket of `prefix`; then *ret_bucket is which. */
 bool histogram_is_bucket(const char *name, const char *prefix, uint32_t *ret_bucket);
+/*
+ * The prefix of a counter that is a bucket of some histogram, in a buffer of HISTOGRAM_NAME_BYTES.
+ * False: it isn't one.
+ */
+#define HISTOGRAM_NAME_BYTES 48u
+bool histogram_prefix(const char *name, char *ret_prefix);
 /* An upper bound of the given part (per mille) of the events; 0 when there are none. */
 uint64_t histogram_percentile_ns(const struct histogram *h, uint32_t per_mille);
 

@@ -134,6 +134,7 @@ static void print_spec(struct json *j, const char *key, const Dilos__InstanceSpe
     print_texts(j, "environment", spec->environment, spec->n_environment);
     json_text(j, "directory", spec->directory);
     json_u64(j, "local_bytes", spec->local_bytes);
+    json_u64(j, "local_bytes_max", spec->local_bytes_max);
     json_u64(j, "far_bytes", spec->far_bytes);
     json_array(j, "files");
     for (size_t i = 0; i < spec->n_files; i++) {
@@ -171,6 +172,10 @@ static void print_live(struct json *j, const char *key, const Dilos__InstanceLiv
         json_object_end(j);
     }
     json_array_end(j);
+    json_u64(j, "local_bytes", live->local_bytes);
+    json_u64(j, "local_bytes_max", live->local_bytes_max);
+    json_u64(j, "far_bytes", live->far_bytes);
+    json_text(j, "prefetch", live->prefetch);
     print_health(j, "health", live->health, live->n_health);
     json_object_end(j);
 }

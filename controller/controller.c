@@ -49,6 +49,8 @@ static const struct rpc_method methods[] = {
     METHOD(IMAGE_LIST, empty, OPERATOR, on_image_list),
     METHOD(EVENT_LIST, event_filter, OPERATOR, on_event_list),
     METHOD(REMOVE, name_ref, OPERATOR, on_remove),
+    METHOD(TUNE, tune, OPERATOR, on_tune),
+    METHOD(RESIZE, resize, OPERATOR, on_resize),
 };
 
 struct core_now controller_now(void)

@@ -100,5 +100,7 @@ HANDLER(on_image_build);
 HANDLER(on_image_list);
 HANDLER(on_event_list);
 HANDLER(on_remove);
+HANDLER(on_tune);
+HANDLER(on_resize);
 
 #endif

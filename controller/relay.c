@@ -14,7 +14,9 @@ struct relay {
     struct rpc_request *request;
     Dilos__InstanceInfo *instance; /* inspect: waits for its live figures */
     Dilos__ImageList images;       /* image list: of all agents so far */
-    uint32_t waiting;              /* agents that have not answered */
+    uint64_t far_bytes;            /* resize: as it is to be; 0: as it was */
+    char instance_id[CORE_ID_BYTES];
+    uint32_t waiting; /* agents that have not answered */
 };
 
 static struct relay *relay_open(struct controller *c, struct rpc_request *request)
@@ -225,4 +227,123 @@ void on_instance_inspect(void *context, struct rpc_connection *connection,
         inspect_finish(relay, NULL, "its agent is too busy");
     }
     (void)connection;
+}
+
+/* The instance of a request and its agent; CORE_NONE: answered. */
+static uint32_t running_or_fail(struct controller *c, const char *name, struct rpc_request *request)
+{
+    uint32_t slot = controller_settle(c) ? core_find_instance(c->core, name) : CORE_NONE;
+    if (slot == CORE_NONE) {
+        rpc_fail(request, DILOS__ERROR_CODE__ERROR_NOT_FOUND, "there is no instance of that name",
+                 "dilosctl ps shows the instances");
+    } else if (instance_ended(c->core->instances[slot].state)) {
+        rpc_fail(request, DILOS__ERROR_CODE__ERROR_REFUSED, "the instance has ended",
+                 "launch it again");
+        slot = CORE_NONE;
+    }
+    return slot;
+}
+
+void on_tune(void *context, struct rpc_connection *connection, struct rpc_request *request,
+             const ProtobufCMessage *message)
+{
+    struct controller *c = context;
+    const Dilos__Tune *m = (const Dilos__Tune *)message;
+    uint32_t slot = running_or_fail(c, m->name, request);
+    if (slot != CORE_NONE) {
+        Dilos__InstanceTune tune = DILOS__INSTANCE_TUNE__INIT;
+        tune.instance_id = c->core->instances[slot].instance_id;
+        tune.setting = m->setting;
+        ask_one(c, c->core->instances[slot].agent, DILOS__MESSAGE_TYPE__MESSAGE_INSTANCE_TUNE,
+                &tune.base, &dilos__instance_tuned__descriptor, RELAY_TIMEOUT_MS, request);
+    }
+    (void)connection;
+}
+
+/* Stores what the agent has done. */
+static void resize_keep(struct relay *relay, const Dilos__InstanceResized *resized)
+{
+    struct controller *c = relay->controller;
+    uint32_t slot = core_find_instance_id(c->core, relay->instance_id);
+    const struct instance_spec *stored = slot == CORE_NONE ? NULL : &c->core->specs[slot];
+    Dilos__InstanceSpec *spec =
+        stored == NULL ? NULL : dilos__instance_spec__unpack(NULL, stored->bytes, stored->data);
+    if (spec == NULL) {
+        rpc_fail(relay->request, DILOS__ERROR_CODE__ERROR_NOT_FOUND, "the instance was removed",
+                 "dilosctl ps");
+        return;
+    }
+    spec->local_bytes = resized->local_bytes;
+    spec->far_bytes = relay->far_bytes != 0 ? relay->far_bytes : spec->far_bytes;
+    size_t bytes = dilos__instance_spec__get_packed_size(spec);
+    uint8_t *packed = info_zeroed(bytes, 1);
+    (void)dilos__instance_spec__pack(spec, packed);
+    const struct core_event event = {.kind = CORE_RESIZE,
+                                     .token = (uintptr_t)relay->request,
+                                     .instance_id = relay->instance_id,
+                                     .local_bytes = spec->local_bytes,
+                                     .far_bytes = spec->far_bytes,
+                                     .spec = packed,
+                                     .spec_bytes = (uint32_t)bytes};
+    controller_event(c, &event);
+    free(packed);
+    dilos__instance_spec__free_unpacked(spec, NULL);
+}
+
+static void resize_done(void *context, const ProtobufCMessage *reply, const Dilos__Error *error)
+{
+    struct relay *relay = context;
+    if (error != NULL) {
+        rpc_fail(relay->request, error->code, error->message, error->remedy);
+    } else {
+        resize_keep(relay, (const Dilos__InstanceResized *)reply);
+    }
+    relay_close(relay);
+}
+
+static void resize_ask(struct controller *c, uint32_t slot, const Dilos__Resize *m,
+                       struct rpc_request *request)
+{
+    const struct instance *instance = &c->core->instances[slot];
+    struct session *s = session_of_agent(c, instance->agent);
+    struct relay *relay = s == NULL ? NULL : relay_open(c, request);
+    Dilos__InstanceResize resize = DILOS__INSTANCE_RESIZE__INIT;
+    resize.instance_id = c->core->instances[slot].instance_id;
+    resize.local_bytes = m->local_bytes;
+    resize.far_bytes = m->far_bytes;
+    if (s == NULL) {
+        rpc_fail(request, DILOS__ERROR_CODE__ERROR_UNAVAILABLE, "its agent is not connected",
+                 "start dilos-agent on its host, then try again");
+    } else if (relay != NULL) {
+        relay->far_bytes = m->far_bytes;
+        core_text(relay->instance_id, sizeof(relay->instance_id), instance->instance_id);
+        if (rpc_call(s->connection, DILOS__MESSAGE_TYPE__MESSAGE_INSTANCE_RESIZE, &resize.base,
+                     &dilos__instance_resized__descriptor, RELAY_TIMEOUT_MS, resize_done,
+                     relay) != 0) {
+            rpc_fail(request, DILOS__ERROR_CODE__ERROR_UNAVAILABLE, "the agent is too busy",
+                     "try again later");
+            relay_close(relay);
+        }
+    }
+}
+
+void on_resize(void *context, struct rpc_connection *connection, struct rpc_request *request,
+               const ProtobufCMessage *message)
+{
+    struct controller *c = context;
+    const Dilos__Resize *m = (const Dilos__Resize *)message;
+    struct refusal refusal;
+    uint32_t slot = running_or_fail(c, m->name, request);
+    (void)connection;
+    if (slot == CORE_NONE) {
+        return;
+    }
+    const struct instance *instance = &c->core->instances[slot];
+    uint64_t local_bytes = m->local_bytes != 0 ? m->local_bytes : instance->local_bytes;
+    uint64_t far_bytes = m->far_bytes != 0 ? m->far_bytes : instance->far_bytes;
+    if (core_may_resize(c->core, slot, local_bytes, far_bytes, &refusal)) {
+        resize_ask(c, slot, m, request);
+    } else {
+        rpc_fail(request, (Dilos__ErrorCode)refusal.code, refusal.message, refusal.remedy);
+    }
 }

@@ -109,6 +109,12 @@ void logs_read(struct agent *agent, struct rpc_request *request, const Dilos__Lo
 void logs_wake(void *context, struct instance *instance);
 void logs_drop(struct agent *agent, const struct instance *instance);
 
+/* change.c */
+void change_tune(struct member *member, struct rpc_request *request,
+                 const Dilos__InstanceTune *message);
+void change_resize(struct member *member, struct rpc_request *request,
+                   const Dilos__InstanceResize *message);
+
 /* live.c */
 void live_request(struct member *member, struct rpc_request *request);
 

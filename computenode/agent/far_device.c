@@ -22,7 +22,7 @@
 #define STOP_MS_MAX   2000u
 #define ENDPOINT_TEXT 256u
 
-enum command_kind { COMMAND_GRANT, COMMAND_REFUSE, COMMAND_LIVE, COMMAND_STOP };
+enum command_kind { COMMAND_GRANT, COMMAND_REFUSE, COMMAND_FAR, COMMAND_LIVE, COMMAND_STOP };
 
 struct command_grant {
     struct slab_grant grant;
@@ -36,7 +36,7 @@ struct command_grant {
 struct command {
     struct list link;
     enum command_kind kind;
-    uint64_t stats_address;
+    uint64_t value; /* FAR: bytes; LIVE, STOP: where the statistics are */
     uint32_t count;
     struct command_grant grants[];
 };
@@ -190,11 +190,14 @@ static void take_commands(struct far_device *device)
             device->refused_ns = sys_monotonic_ns();
             far_io_refuse(device->server.io);
             break;
+        case COMMAND_FAR:
+            far_io_set_far(device->server.io, command->value);
+            break;
         case COMMAND_LIVE:
-            tell_live(device, FAR_EVENT_LIVE, command->stats_address);
+            tell_live(device, FAR_EVENT_LIVE, command->value);
             break;
         case COMMAND_STOP:
-            device->final_stats_address = command->stats_address;
+            device->final_stats_address = command->value;
             device->stopping = true;
             break;
         }
@@ -477,7 +480,7 @@ static int send_command(struct far_device *device, enum command_kind kind, uint6
         return -ENOMEM;
     }
     command->kind = kind;
-    command->stats_address = value;
+    command->value = value;
     mailbox_put(&device->commands, &command->link);
     return 0;
 }
@@ -570,6 +573,11 @@ int far_device_grant(struct far_device *device, const struct slab_grant *grants,
 int far_device_refuse(struct far_device *device)
 {
     return send_command(device, COMMAND_REFUSE, 0);
+}
+
+int far_device_set_far(struct far_device *device, uint64_t far_bytes)
+{
+    return send_command(device, COMMAND_FAR, far_bytes);
 }
 
 int far_device_live(struct far_device *device, uint64_t stats_address)

@@ -80,6 +80,8 @@ void far_event_free(struct far_event *event);
 int far_device_grant(struct far_device *device, const struct slab_grant *grants,
                      uint32_t count) MUST_CHECK;
 int far_device_refuse(struct far_device *device) MUST_CHECK;
+/* How much far memory it may hold from now on. Errors: -ENOMEM. */
+int far_device_set_far(struct far_device *device, uint64_t far_bytes) MUST_CHECK;
 /* FAR_EVENT_LIVE follows. stats_address: guest-physical, 0: none. Errors: -ENOMEM. */
 int far_device_live(struct far_device *device, uint64_t stats_address) MUST_CHECK;
 /*

@@ -621,6 +621,13 @@ void far_io_refuse(struct far_io *io)
     fail_waiting(io, &io->waits_slab, VIRTIO_BLK_S_NOSPC);
 }
 
+void far_io_set_far(struct far_io *io, uint64_t far_bytes)
+{
+    io->pool.config.far_bytes = far_bytes;
+    io->pool.refused = false;
+    io->pool.missed = false;
+}
+
 const struct far_counters *far_io_counters(const struct far_io *io)
 {
     return &io->counters;

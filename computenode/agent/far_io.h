@@ -71,6 +71,8 @@ void far_io_grant(struct far_io *io, const struct slab_grant *grants, uint32_t c
  * slab comes free here or is granted. far_io_ask goes on to ask for one after each such failure.
  */
 void far_io_refuse(struct far_io *io);
+/* The limit of what is asked for; a refusal under the old one says nothing any more. */
+void far_io_set_far(struct far_io *io, uint64_t far_bytes);
 
 const struct far_counters *far_io_counters(const struct far_io *io);
 struct slab_pool *far_io_pool(struct far_io *io);

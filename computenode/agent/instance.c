@@ -52,6 +52,9 @@ void instance_move(struct instance *instance, enum instance_state to)
 {
     CHECK(state_may_move(moves, instance->state, to));
     instance->state = to;
+    if (to >= INSTANCE_STOPPING) {
+        instance_questions_fail(instance);
+    }
     instance->host->changed(instance->host->context, instance);
     if (to == INSTANCE_ENDED) {
         char link[IMAGE_PATH_BYTES];
@@ -225,6 +228,13 @@ static bool id_is_safe(const char *id)
     return length > 0 && length <= ID_BYTES_MAX && strspn(id, allowed) == length;
 }
 
+/* So large is the VM's RAM. What is not used of it costs its host nothing: it is a memfd. */
+static uint64_t local_bytes_max(const Dilos__InstanceSpec *spec)
+{
+    uint64_t bytes = spec->local_bytes_max != 0 ? spec->local_bytes_max : 2 * spec->local_bytes;
+    return ALIGN_UP(bytes, MIB);
+}
+
 static int check_start(const struct instance_host *host, const Dilos__InstanceStart *start,
                        char *ret_error)
 {
@@ -257,6 +267,9 @@ static int check_start(const struct instance_host *host, const Dilos__InstanceSt
     }
     if (spec->vcpus > 1) {
         return refuse(ret_error, "this kernel runs on one virtual CPU: leave out --vcpus");
+    }
+    if (spec->local_bytes_max != 0 && spec->local_bytes_max < spec->local_bytes) {
+        return refuse(ret_error, "--max-local-memory is less than --local-memory");
     }
     if (!IS_POWER_OF_TWO(start->slab_bytes) || start->slab_bytes < SLAB_BYTES_MIN ||
         start->slab_bytes > SLAB_BYTES_MAX) {
@@ -306,6 +319,9 @@ int instance_open(const struct instance_host *host, const Dilos__InstanceStart *
     instance->host = host;
     instance->pidfd = -1;
     instance->start = start_copy(start);
+    instance->local_bytes_max = local_bytes_max(start->spec);
+    (void)snprintf(instance->prefetch, sizeof(instance->prefetch), "%s",
+                   start->spec->prefetch[0] == '\0' ? "none" : start->spec->prefetch);
     instance->timer = event_new(host->base, -1, 0, on_timer, instance);
     r = instance->start == NULL || instance->timer == NULL ? -ENOMEM : make_folder(instance);
     if (r == 0) {

@@ -23,6 +23,8 @@ struct instance;
 #define INSTANCE_REASON_BYTES    2048u
 #define INSTANCE_SYSCALLS_MAX    128u
 #define INSTANCE_SYSCALL_BYTES   48u
+#define INSTANCE_QUESTIONS_MAX   8u
+#define INSTANCE_PREFETCH_BYTES  32u
 #define INSTANCE_BOOT_MS         30000u /* from QEMU's start to HELLO */
 #define INSTANCE_GRACE_MS_MAX    600000u
 
@@ -81,6 +83,32 @@ void instance_refused(struct instance *instance, const char *reason);
 
 /* Fills a report; strings point into the instance. `held` of it is left alone. */
 void instance_report(const struct instance *instance, Dilos__InstanceReport *ret);
+
+/*
+ * Changes while it runs. The kernel answers: `done` is called once, later. Errors (then it isn't
+ * called): -ENOTCONN it does not run, -EBUSY or -EAGAIN the kernel has not answered earlier ones,
+ * -EINVAL not KEY=VALUE, -ERANGE more than it was launched with room for.
+ */
+struct instance_answer {
+    int status;       /* 0 or what lib/wire/ctl.h says; -ENOTCONN: it ended */
+    const char *text; /* never NULL */
+    uint64_t bytes;   /* of a resize */
+};
+typedef void instance_answered(void *context, const struct instance_answer *answer);
+int instance_tune(struct instance *instance, const char *setting, instance_answered *done,
+                  void *context) MUST_CHECK;
+/* The kernel has accepted this setting. */
+void instance_tuned(struct instance *instance, const char *setting);
+int instance_resize(struct instance *instance, uint64_t local_bytes, instance_answered *done,
+                    void *context) MUST_CHECK;
+/* At once. Errors: -ENOTCONN, -ENOMEM. */
+int instance_set_far(struct instance *instance, uint64_t far_bytes) MUST_CHECK;
+
+struct instance_sizes {
+    uint64_t local_bytes, local_bytes_max, far_bytes;
+    const char *prefetch; /* the instance's */
+};
+void instance_sizes(const struct instance *instance, struct instance_sizes *ret);
 
 /* Live figures, or those that it ended with: `done` is called once, with NULL if it has none. */
 typedef void instance_live_done(void *context, const struct far_live *live);

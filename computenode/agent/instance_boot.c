@@ -151,7 +151,7 @@ bool instance_boot(struct instance *instance, const struct image_result *image)
         .image = image->path,
         .kvm = host->kvm,
         .devices = true,
-        .memory_bytes = ALIGN_UP(instance->start->spec->local_bytes, MIB),
+        .memory_bytes = instance->local_bytes_max,
     };
     r = vmm_start(&config, &instance->pid, &instance->pidfd);
     if (r < 0) {

@@ -130,6 +130,16 @@ static void on_record(void *context, uint16_t type, const uint8_t *body, uint32_
     case CTL_SYSCALL:
         on_syscall(instance, body, length);
         break;
+    case CTL_TUNED:
+        if (!instance_on_tuned(instance, body, length)) {
+            broken(instance, "malformed TUNED, or one that nobody asked for");
+        }
+        break;
+    case CTL_RESIZED:
+        if (!instance_on_resized(instance, body, length)) {
+            broken(instance, "malformed RESIZED, or one that nobody asked for");
+        }
+        break;
     default:
         broken(instance, "a record that only the agent sends");
         break;

@@ -127,6 +127,20 @@ void instance_far_fini(struct instance *instance)
     instance->far = far_device_close(instance->far);
 }
 
+int instance_set_far(struct instance *instance, uint64_t far_bytes)
+{
+    if (instance->state != INSTANCE_RUNNING || instance->far == NULL) {
+        return -ENOTCONN;
+    }
+    int r = far_device_set_far(instance->far, far_bytes);
+    if (r == 0) {
+        instance->start->spec->far_bytes = far_bytes;
+        output_log_note(instance->log, "agent: far memory is at most %llu KiB now",
+                        (unsigned long long)far_bytes / KIB);
+    }
+    return r;
+}
+
 void instance_granted(struct instance *instance, const struct slab_grant *grants, uint32_t count)
 {
     instance->refusal[0] = '\0';

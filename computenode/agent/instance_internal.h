@@ -12,11 +12,17 @@
 
 #define INSTANCE_LIVE_WAITERS_MAX 16u
 
+struct instance_question {
+    uint16_t type; /* CTL_TUNE, CTL_RESIZE */
+    instance_answered *done;
+    void *context;
+};
+
 struct instance {
     void *data; /* the owner's */
     const struct instance_host *host;
     enum instance_state state;
-    Dilos__InstanceStart *start; /* our copy */
+    Dilos__InstanceStart *start; /* our copy; sizes as they are now */
     char folder[IMAGE_PATH_BYTES];
     struct output_log *log;
 
@@ -25,6 +31,11 @@ struct instance {
     struct ctl_channel *ctl;
     uint64_t stats_address; /* guest-physical, from HELLO; 0: none */
     struct far_live *final; /* the figures that it ended with; NULL: it had none */
+
+    uint64_t local_bytes_max; /* RAM of the VM */
+    char prefetch[INSTANCE_PREFETCH_BYTES];
+    uint32_t question_count; /* asked of the kernel, oldest first */
+    struct instance_question questions[INSTANCE_QUESTIONS_MAX];
 
     bool preparing; /* a job works for it */
     pid_t pid;      /* of QEMU; 0: not started, or waited for */
@@ -57,6 +68,12 @@ void instance_verdict(struct instance *instance, const char *kind, int32_t code,
 void instance_timer(struct instance *instance, uint32_t after_ms);
 /* Kills QEMU, or goes on to the end if there is none. */
 void instance_end(struct instance *instance);
+
+/* instance_ask.c: answers of the kernel; false: they are malformed, or nobody asked. */
+bool instance_on_tuned(struct instance *instance, const uint8_t *body, uint32_t length);
+bool instance_on_resized(struct instance *instance, const uint8_t *body, uint32_t length);
+/* No answers will come any more. */
+void instance_questions_fail(struct instance *instance);
 
 /* instance_ctl.c */
 int instance_ctl_open(struct instance *instance) MUST_CHECK;

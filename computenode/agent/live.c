@@ -164,6 +164,12 @@ static void on_live(void *context, const struct far_live *live)
     body.n_counters = call->counters.count;
     body.counters = call->counters.list;
     fill_fabrics(call, live, &body);
+    struct instance_sizes sizes;
+    instance_sizes(call->member->instance, &sizes);
+    body.local_bytes = sizes.local_bytes;
+    body.local_bytes_max = sizes.local_bytes_max;
+    body.far_bytes = sizes.far_bytes;
+    body.prefetch = (char *)(uintptr_t)sizes.prefetch;
     body.n_unknown_syscalls = instance_syscalls(call->member->instance, call->syscalls);
     for (size_t i = 0; i < body.n_unknown_syscalls; i++) {
         call->syscall_list[i] = call->syscalls[i];

@@ -84,6 +84,28 @@ static void on_live(void *context, struct rpc_connection *connection, struct rpc
     }
 }
 
+static void on_tune(void *context, struct rpc_connection *connection, struct rpc_request *request,
+                    const ProtobufCMessage *message)
+{
+    const Dilos__InstanceTune *tune = (const Dilos__InstanceTune *)message;
+    (void)connection;
+    struct member *member = member_of(context, request, tune->instance_id);
+    if (member != NULL) {
+        change_tune(member, request, tune);
+    }
+}
+
+static void on_resize(void *context, struct rpc_connection *connection, struct rpc_request *request,
+                      const ProtobufCMessage *message)
+{
+    const Dilos__InstanceResize *resize = (const Dilos__InstanceResize *)message;
+    (void)connection;
+    struct member *member = member_of(context, request, resize->instance_id);
+    if (member != NULL) {
+        change_resize(member, request, resize);
+    }
+}
+
 static void on_log_read(void *context, struct rpc_connection *connection,
                         struct rpc_request *request, const ProtobufCMessage *message)
 {
@@ -229,6 +251,10 @@ const struct rpc_method agent_methods[] = {
     {DILOS__MESSAGE_TYPE__MESSAGE_INSTANCE_SIGNAL, &dilos__instance_signal__descriptor, on_signal,
      CONTROLLER},
     {DILOS__MESSAGE_TYPE__MESSAGE_INSTANCE_LIVE, &dilos__instance_ref__descriptor, on_live,
+     CONTROLLER},
+    {DILOS__MESSAGE_TYPE__MESSAGE_INSTANCE_TUNE, &dilos__instance_tune__descriptor, on_tune,
+     CONTROLLER},
+    {DILOS__MESSAGE_TYPE__MESSAGE_INSTANCE_RESIZE, &dilos__instance_resize__descriptor, on_resize,
      CONTROLLER},
     {DILOS__MESSAGE_TYPE__MESSAGE_LOG_READ, &dilos__log_read__descriptor, on_log_read, CONTROLLER},
     {DILOS__MESSAGE_TYPE__MESSAGE_IMAGE_BUILD, &dilos__image_build__descriptor, on_image_build,

@@ -227,6 +227,22 @@ static void apply_launch(struct core *core, const struct command *command)
              instance->instance_id, core->agents[instance->agent].name);
 }
 
+static void apply_resize(struct core *core, const struct command *command)
+{
+    uint32_t slot = command->instance;
+    struct instance *instance = &core->instances[slot];
+    CHECK(instance->used);
+    instance->local_bytes = command->new_instance.local_bytes;
+    instance->far_bytes = command->new_instance.far_bytes;
+    core->specs[slot].bytes = command->spec.bytes;
+    memcpy(core->specs[slot].data, command->spec.data, command->spec.bytes);
+    bitmap_set(core->dirty.instances, slot);
+    bitmap_set(core->dirty.specs, slot);
+    remember(core, command->time_ns, "instance.resized", instance->name, "local %lluM, far %lluM",
+             (unsigned long long)(instance->local_bytes / MIB),
+             (unsigned long long)(instance->far_bytes / MIB));
+}
+
 static void apply_instance_state(struct core *core, const struct command *command)
 {
     struct instance *instance = &core->instances[command->instance];
@@ -316,6 +332,7 @@ void core_apply(struct core *core, const struct command *command)
         [COMMAND_RELEASE] = apply_revoke,
         [COMMAND_REVOKED] = apply_revoked,
         [COMMAND_REMOVE] = apply_remove,
+        [COMMAND_RESIZE] = apply_resize,
     };
     CHECK(command->kind > COMMAND_NONE && command->kind < COMMAND_KIND_COUNT);
     appliers[command->kind](core, command);

@@ -217,7 +217,7 @@ static void code_command(struct codec *c, struct command *command)
     if (kind == COMMAND_AGENT_REGISTER) {
         codec_agent(c, &command->new_agent);
     }
-    if (kind == COMMAND_LAUNCH) {
+    if (kind == COMMAND_LAUNCH || kind == COMMAND_RESIZE) {
         codec_instance(c, &command->new_instance);
         codec_spec(c, &command->spec);
     }
@@ -254,7 +254,7 @@ const char *command_name(enum command_kind kind)
     static const char *const names[COMMAND_KIND_COUNT] = {
         "none",         "boot",    "node.register",  "node.state", "agent.register",
         "agent.down",   "launch",  "instance.state", "reserve",    "granted",
-        "grant.failed", "release", "revoked",        "remove"};
+        "grant.failed", "release", "revoked",        "remove",     "resize"};
     CHECK(kind < COMMAND_KIND_COUNT);
     return names[kind];
 }

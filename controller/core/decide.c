@@ -71,6 +71,7 @@ static void decide_kind(const struct core *core, const struct core_event *e, str
         [CORE_START_DONE] = decide_start_done,
         [CORE_STOP] = decide_stop,
         [CORE_REMOVE] = decide_remove,
+        [CORE_RESIZE] = decide_resize,
         [CORE_ACQUIRE] = decide_acquire,
         [CORE_GRANT_DONE] = decide_grant_done,
         [CORE_RELEASE] = decide_release,

@@ -20,6 +20,7 @@ void decide_report(const struct core *core, const struct core_event *e, struct d
 void decide_launch(const struct core *core, const struct core_event *e, struct decision *d);
 void decide_start_done(const struct core *core, const struct core_event *e, struct decision *d);
 void decide_stop(const struct core *core, const struct core_event *e, struct decision *d);
+void decide_resize(const struct core *core, const struct core_event *e, struct decision *d);
 void decide_remove(const struct core *core, const struct core_event *e, struct decision *d);
 void decide_acquire(const struct core *core, const struct core_event *e, struct decision *d);
 void decide_grant_done(const struct core *core, const struct core_event *e, struct decision *d);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Instances: launch, what agents report, stop, remove. */
+#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -196,4 +197,71 @@ void decide_remove(const struct core *core, const struct core_event *e, struct d
         return;
     }
     decide_command(d, COMMAND_REMOVE)->instance = slot;
+}
+
+static bool refuse_resize(struct refusal *ret, const char *remedy, const char *format, ...)
+    PRINTF_LIKE(3, 4);
+
+static bool refuse_resize(struct refusal *ret, const char *remedy, const char *format, ...)
+{
+    va_list args;
+    ret->code = CORE_ERROR_REFUSED;
+    core_text(ret->remedy, sizeof(ret->remedy), remedy);
+    va_start(args, format);
+    (void)vsnprintf(ret->message, sizeof(ret->message), format, args);
+    va_end(args);
+    return false;
+}
+
+bool core_may_resize(const struct core *core, uint32_t slot, uint64_t local_bytes,
+                     uint64_t far_bytes, struct refusal *ret)
+{
+    const struct instance *instance = &core->instances[slot];
+    uint64_t slab_bytes = core_pool_slab_bytes(core, CORE_NONE);
+    uint64_t free_bytes = core_free_bytes(core);
+    struct instance resized = *instance;
+    char where[CORE_REASON_BYTES / 2];
+    resized.far_bytes = far_bytes;
+    if (instance->state != INSTANCE_RUNNING) {
+        return refuse_resize(ret, "dilosctl inspect shows its state", "instance %s is %s",
+                             instance->name, instance_state_name(instance->state));
+    }
+    if (local_bytes == 0 || far_bytes == 0) {
+        return refuse_resize(ret, "give both a size", "no instance is without memory");
+    }
+    if (core_quota_slabs(core, &resized) < core->held[slot]) {
+        return refuse_resize(ret, "give it that much, or let the program free memory first",
+                             "%s holds %lluM of far memory now: it can't be limited to %lluM",
+                             instance->name, MIB_OF(core->held[slot] * slab_bytes),
+                             MIB_OF(far_bytes));
+    }
+    if (far_bytes > instance->far_bytes && far_bytes - instance->far_bytes > free_bytes) {
+        explain_free(core, where, sizeof(where));
+        return refuse_resize(ret, "add a memory node, or stop an instance",
+                             "%lluM more of far memory do not fit: %lluM are free (%s)",
+                             MIB_OF(far_bytes - instance->far_bytes), MIB_OF(free_bytes), where);
+    }
+    return true;
+}
+
+void decide_resize(const struct core *core, const struct core_event *e, struct decision *d)
+{
+    uint32_t slot = core_find_instance_id(core, e->instance_id);
+    if (slot == CORE_NONE || instance_ended(core->instances[slot].state)) {
+        decide_refuse(d, CORE_ERROR_REFUSED, "dilosctl ps lists the instances",
+                      "the instance has ended meanwhile");
+        return;
+    }
+    if (e->spec_bytes > CORE_SPEC_BYTES) {
+        decide_refuse(d, CORE_ERROR_INVALID, "use sizes that are possible",
+                      "the specification became too long");
+        return;
+    }
+    /* Done already: what has changed in the pool since it was asked for changes nothing. */
+    struct command *command = decide_command(d, COMMAND_RESIZE);
+    command->instance = slot;
+    command->new_instance.local_bytes = e->local_bytes;
+    command->new_instance.far_bytes = e->far_bytes;
+    command->spec.bytes = e->spec_bytes;
+    memcpy(command->spec.data, e->spec, e->spec_bytes);
 }

@@ -19,6 +19,7 @@ enum core_event_kind {
     CORE_START_DONE,      /* instance_id, error: the agent's answer: reply */
     CORE_STOP,            /* name, grace_ms: reply */
     CORE_REMOVE,          /* name: reply */
+    CORE_RESIZE,          /* instance_id, sizes, spec: its agent has done it: reply */
     CORE_ACQUIRE,         /* session, key, instance_id, slab_count: reply */
     CORE_GRANT_DONE,      /* acquire, generation, node_slot, error, keys */
     CORE_RELEASE,         /* session, instance_id, released: reply */
@@ -100,6 +101,13 @@ struct decision {
     struct refusal refusal;
     uint64_t seen[BITMAP_WORDS(CORE_SLABS_PER_NODE_MAX)]; /* scratch */
 };
+
+/*
+ * Whether an instance may have these sizes, as far as the pool is concerned. False: *ret says why
+ * not.
+ */
+bool core_may_resize(const struct core *core, uint32_t instance, uint64_t local_bytes,
+                     uint64_t far_bytes, struct refusal *ret);
 
 /*
  * What to do about an event. `ret` is the caller's, since it is large. CORE_TICK gives one command

@@ -14,6 +14,8 @@ LIMIT_S = 20
 ASKED = {'INSTANCE_START': ('InstanceStart', 'Empty'),
          'INSTANCE_SIGNAL': ('InstanceSignal', 'Empty'),
          'INSTANCE_LIVE': ('InstanceRef', 'InstanceLive'),
+         'INSTANCE_TUNE': ('InstanceTune', 'InstanceTuned'),
+         'INSTANCE_RESIZE': ('InstanceResize', 'InstanceResized'),
          'LOG_READ': ('LogRead', 'LogChunk')}
 NAMES = {SCHEMA.value('MESSAGE_' + name): name for name in ASKED}
 

@@ -126,6 +126,47 @@ def test_refusals(lab, shared):
     expect_equal(lab.ctl('inspect', 'taken').returncode, 5, 'forgotten')
 
 
+def test_resize(lab, shared):
+    """What an agent has done is kept, also over the death of the controller."""
+    agent = shared['agent']
+    asked = []
+    agent.on['INSTANCE_RESIZE'] = lambda r: asked.append(r) or {
+        'local_bytes': r['local_bytes'] or 64 << 20}
+    agent.on['INSTANCE_TUNE'] = lambda r: asked.append(r) or {}
+    instance_id = begin(lab, agent, 'sized')
+    done = lab.ctl('tune', 'sized', 'prefetch=trend')
+    expect_equal(done.returncode, 0, done.stderr)
+    expect_equal(asked.pop(), {'instance_id': instance_id, 'setting': 'prefetch=trend'}, 'asked')
+    done = lab.ctl('resize', 'sized', '--local-memory', '80M', '--far-memory', '20M')
+    expect_equal((done.returncode, done.stdout),
+                 (0, 'sized: 80M of local memory, 20M of far memory at most\n'), done.stderr)
+    expect_equal(asked.pop(), {'instance_id': instance_id, 'local_bytes': 80 << 20,
+                               'far_bytes': 20 << 20}, 'asked')
+    slabs = agent.acquire(instance_id, 32, os.urandom(16))
+    expect(20 <= len(slabs) <= 23, f'as many slabs as it may have now: {len(slabs)}')
+    done = lab.ctl('resize', 'sized', '--far-memory', '16M')
+    expect_equal(done.returncode, 4, 'less than is held')
+    expect_equal(lab.ctl('resize', 'sized', '--far-memory', '1T').returncode, 4, 'does not fit')
+    expect_equal(asked, [], 'the agent was not asked')
+    controller = lab.daemons[0]
+    controller.kill()
+    agent.close()
+    controller.start()
+    lab.wait_until(lambda: lab.ctl_quiet('status'), 'the controller to answer')
+    held = [{'slab_index': s['slab_index'], 'generation': s['generation'],
+             'instance_id': instance_id} for s in slabs]
+    shared['agent'] = agent = FakeAgent(lab, instances=[{
+        'instance_id': instance_id, 'state': 'INSTANCE_RUNNING', 'held': held,
+        'held_nodes': [s['node'] for s in slabs]}])
+    lab.wait_up(nodes=2, agents=1)
+    spec = lab.instance('sized')['spec']
+    expect_equal((spec['local_bytes'], spec['far_bytes']), (80 << 20, 20 << 20), 'sizes')
+    agent.report(instance_id, 'INSTANCE_EXITED', 'exited', 0)
+    done = lab.ctl('resize', 'sized', '--far-memory', '32M')
+    expect_equal(done.returncode, 4, 'it has ended')
+    wait_all_free(lab)
+
+
 def test_controller_is_killed(lab, shared):
     """Slabs, instance and generations are after a restart what they were."""
     agent = shared['agent']

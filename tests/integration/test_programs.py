@@ -84,7 +84,8 @@ def test_figures_after_the_end(lab, _):
     expect_equal(sum(f['bytes_read'] for f in instance['live']['fabrics']),
                  counters['device_bytes_read'] - counters['device_bytes_zero'], 'bytes read')
     latency = lab.json('inspect', 'figures')['latency']['fault_remote']
-    expect_equal(latency['count'], counters['faults_remote'], 'the histogram counts all faults')
+    # One in so many faults is timed.
+    expect(0 < latency['count'] <= counters['faults_remote'], 'the histogram counts faults')
     text = lab.ctl('inspect', 'figures').stdout
     expect_in('as they were at its end', text, 'inspect for people')
     expect_in('Far fault', text, 'latency')

@@ -68,6 +68,30 @@ def main():
         while record(64, struct.pack('<I', 15)) not in stream:
             stream += ctl.recv(4096)
         ctl.sendall(end(1, 15, b'SIGTERM'))
+    elif name == 'tunable':
+        # Answers each question in order: knows prefetch=none, and sizes of 20 MiB and more.
+        ctl.sendall(HELLO)
+        data = b''
+        while True:
+            data += ctl.recv(4096)
+            while len(data) >= 8 and len(data) >= 8 + struct.unpack_from('<I', data, 4)[0]:
+                kind, length = struct.unpack_from('<HI', data, 2)
+                body, data = data[8:8 + length], data[8 + length:]
+                if kind == 66:
+                    good = body == b'prefetch=none'
+                    ctl.sendall(record(6, struct.pack('<i', 0 if good else -22)
+                                       + (b'' if good else b'there are: none')))
+                elif kind == 67:
+                    wanted, = struct.unpack('<Q', body)
+                    good = wanted >= 20 << 20
+                    ctl.sendall(record(7, struct.pack('<iQ', 0 if good else -34,
+                                                      wanted if good else 20 << 20)))
+                elif kind == 64:
+                    ctl.sendall(end(1, 15, b'SIGTERM'))
+                    return
+    elif name == 'unasked':
+        ctl.sendall(HELLO + record(6, struct.pack('<i', 0)))
+        time.sleep(20)
     elif name == 'deaf':
         ctl.sendall(HELLO)
         time.sleep(20)

@@ -173,6 +173,83 @@ static void test_stop(void)
     finish();
 }
 
+static struct instance_answer answers[8];
+static char answer_text[8][64];
+static uint32_t answer_count;
+
+static void on_answer(void *context, const struct instance_answer *answer)
+{
+    CHECK(answer_count < ARRAY_LEN(answers));
+    (void)snprintf(answer_text[answer_count], sizeof(answer_text[0]), "%s", answer->text);
+    answers[answer_count++] = *answer;
+}
+
+static bool reach_answers(uint32_t count)
+{
+    bool late = false;
+    struct event *timer = event_new(base, -1, 0, on_late, &late);
+    const struct timeval limit = {.tv_sec = WAIT_MS / 1000};
+    CHECK(event_add(timer, &limit) == 0);
+    while (!late && answer_count < count) {
+        CHECK(event_base_loop(base, EVLOOP_ONCE) >= 0);
+    }
+    event_free(timer);
+    return answer_count >= count;
+}
+
+static void test_changes(void)
+{
+    struct instance_sizes sizes;
+    answer_count = 0;
+    EXPECT_EQ(start("tunable", "/bin/true", 24 * MIB), 0);
+    EXPECT_EQ(instance_tune(instance, "prefetch=none", on_answer, NULL), -ENOTCONN);
+    EXPECT(reach(INSTANCE_RUNNING));
+    EXPECT_EQ(instance_tune(instance, "", on_answer, NULL), -EINVAL);
+    EXPECT_EQ(instance_resize(instance, 100 * MIB, on_answer, NULL), -ERANGE);
+    EXPECT_EQ(instance_tune(instance, "prefetch=none", on_answer, NULL), 0);
+    EXPECT_EQ(instance_tune(instance, "prefetch=all", on_answer, NULL), 0);
+    EXPECT_EQ(instance_resize(instance, 48 * MIB, on_answer, NULL), 0);
+    EXPECT_EQ(instance_resize(instance, 17 * MIB, on_answer, NULL), 0);
+    EXPECT(reach_answers(4));
+    EXPECT_EQ(answers[0].status, 0);
+    EXPECT_EQ(answers[1].status, -EINVAL);
+    EXPECT_STR(answer_text[1], "there are: none");
+    EXPECT_EQ(answers[2].status, 0);
+    EXPECT_EQ(answers[3].status, -ERANGE);
+    EXPECT_EQ(answers[3].bytes, 20 * MIB);
+    instance_sizes(instance, &sizes);
+    EXPECT_EQ(sizes.local_bytes, 48 * MIB);
+    EXPECT_EQ(sizes.local_bytes_max, 48 * MIB);
+    EXPECT_EQ(instance_set_far(instance, 32 * MIB), 0);
+    instance_sizes(instance, &sizes);
+    EXPECT_EQ(sizes.far_bytes, 32 * MIB);
+    instance_signal(instance, 15, 10000);
+    EXPECT_EQ(instance_tune(instance, "prefetch=none", on_answer, NULL), -ENOTCONN);
+    expect_end("stopped", 15, "on request");
+    finish();
+}
+
+/* Who asked gets an answer, also when none comes; so many may wait. */
+static void test_changes_without_answer(void)
+{
+    answer_count = 0;
+    EXPECT_EQ(start("deaf", "/bin/true", 24 * MIB), 0);
+    EXPECT(reach(INSTANCE_RUNNING));
+    for (uint32_t i = 0; i < INSTANCE_QUESTIONS_MAX; i++) {
+        EXPECT_EQ(instance_tune(instance, "prefetch=none", on_answer, NULL), 0);
+    }
+    EXPECT_EQ(instance_resize(instance, 32 * MIB, on_answer, NULL), -EBUSY);
+    EXPECT_EQ(answer_count, 0);
+    instance_kill(instance, "stopped", "by the test");
+    expect_end("stopped", 0, "by the test");
+    EXPECT_EQ(answer_count, INSTANCE_QUESTIONS_MAX);
+    EXPECT_EQ(answers[0].status, -ENOTCONN);
+    finish();
+    EXPECT_EQ(start("unasked", "/bin/true", 24 * MIB), 0);
+    expect_end("vmm", 0, "nobody asked for");
+    finish();
+}
+
 static void test_stop_while_preparing(void)
 {
     EXPECT_EQ(start("deaf", "/usr/bin/sort", 32 * MIB), 0);
@@ -260,6 +337,8 @@ int main(void)
     TAP_RUN(test_qemu_dies);
     TAP_RUN(test_broken_rules);
     TAP_RUN(test_stop);
+    TAP_RUN(test_changes);
+    TAP_RUN(test_changes_without_answer);
     TAP_RUN(test_stop_while_preparing);
     TAP_RUN(test_refusals);
     TAP_RUN(test_device_only);

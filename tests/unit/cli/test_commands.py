@@ -354,11 +354,54 @@ def test_stop_and_rm():
     expect_equal(ctl(controller, 'rm', 'a').stdout, 'a removed\n', 'rm')
 
 
+def test_tune():
+    controller = start({'TUNE': {}})
+    done = ctl(controller, 'tune', 'idx', 'prefetch=none')
+    expect_equal((done.returncode, done.stdout), (0, 'idx: prefetch=none\n'), done.stderr)
+    expect_equal(controller.asked[-1][1], {'name': 'idx', 'setting': 'prefetch=none'}, 'request')
+    expect_equal(ctl(controller, 'tune', 'idx', 'prefetch').returncode, 2, 'not KEY=VALUE')
+    expect_equal(ctl(controller, 'tune', 'idx').returncode, 2, 'no setting')
+
+    def refuse(_):
+        raise Refusal('REFUSED', 'no such prefetcher; there are: none', 'use one of those')
+    done = ctl(start({'TUNE': refuse}), 'tune', 'idx', 'prefetch=x')
+    expect_equal(done.returncode, 4, 'refused')
+    expect_in('there are: none', done.stderr, 'what there is')
+
+
+def test_resize():
+    spec = {'local_bytes': 128 << 20, 'far_bytes': 2 << 30}
+    controller = start({'RESIZE': dict(RUNNING, spec=spec)})
+    done = ctl(controller, 'resize', 'idx', '--local-memory', '128M')
+    expect_equal(done.returncode, 0, done.stderr)
+    expect_in('128M of local memory, 2G of far memory', done.stdout, 'what it is now')
+    expect_equal(controller.asked[-1][1], {'name': 'idx', 'local_bytes': 128 << 20,
+                                           'far_bytes': 0}, 'request')
+    expect_equal(ctl(controller, 'resize', 'idx').returncode, 2, 'nothing to change')
+    expect_equal(ctl(controller, 'resize', 'idx', '--far-memory', 'x').returncode, 2, 'no size')
+    got = ctl_json(controller, 'resize', 'idx', '--far-memory', '2G')
+    expect_equal(got['spec']['far_bytes'], 2 << 30, 'as JSON')
+
+
+def test_more_vcpus_than_the_host_has():
+    agents = [{'name': 'a1', 'up': True, 'cpu_count': 2}]
+    controller = start({'LAUNCH': RUNNING, 'WAIT': RUNNING,
+                        'STATUS': {'agents': agents}})
+    for count, warned in (('4', True), ('2', False)):
+        done = ctl(controller, 'launch', '--vcpus', count, '--name', 'idx', 'prog')
+        expect_equal(done.returncode, 0, done.stderr)
+        expect_equal('they take turns' in done.stderr, warned, done.stderr)
+
+
 def test_inspect():
     buckets = [{'name': f'fault_remote_{1 << i}ns', 'value': v}
                for i, v in ((12, 98), (13, 1), (20, 1))]
     live = {'counters': [{'name': 'faults_remote', 'value': 100, 'unit': 'faults'},
-                         {'name': 'far_pages_read', 'value': 300, 'unit': 'pages'}] + buckets,
+                         {'name': 'far_pages_read', 'value': 300, 'unit': 'pages'},
+                         {'name': 'prefetch_used', 'value': 300},
+                         {'name': 'stage_claim_1024ns', 'value': 5},
+                         {'name': 'stage_new_64ns', 'value': 7}] + buckets,
+            'prefetch': 'trend',
             'unknown_syscalls': ['io_uring_setup (425)'],
             'fabrics': [{'node': 'mn3', 'fabric': 'tcp', 'slabs': 2, 'bytes_read': 4096,
                          'fallback_reason': 'no shm'}],
@@ -370,10 +413,13 @@ def test_inspect():
     expect_equal(got['instance']['live']['counters']['far_pages_read'], 300, 'counters')
     expect_equal(got['instance']['extents'][0]['slab_first'], 5, 'extents')
     expect_equal(got['latency']['fault_remote'],
-                 {'count': 100, 'p50_ns': 8191, 'p99_ns': 16383, 'p999_ns': 16383}, 'percentiles')
+                 {'count': 100, 'p50_ns': 8191, 'p99_ns': 16383, 'p999_ns': 2097151}, 'percentiles')
+    expect_equal(got['latency']['stage_new']['p50_ns'], 127, 'a histogram that is new to us')
+    expect_equal(got['hit_share_per_mille'], 750, 'hit share')
     text = ctl(controller, 'inspect', 'idx').stdout
     for part in ("gawk -f 'a b'", '100 far', '300 pages read (1.2M)', 'mn3 over tcp: 2 slabs',
-                 'io_uring_setup (425)', 'FABRIC_FALLBACK', 'half within 8.1 us', '5-6'):
+                 'io_uring_setup (425)', 'FABRIC_FALLBACK', 'half within 8.1 us', '5-6',
+                 'trend: 0 issued, 300 used', '75.0 % of the far pages', '- claim', 'stage_new'):
         expect_in(part, text, 'inspect')
     controller.answers['INSTANCE_INSPECT'] = dict(RUNNING, live_error='agent a1 is down')
     got = ctl_json(controller, 'inspect', 'idx')['instance']

@@ -186,6 +186,55 @@ static void test_acquire_and_end(void)
     rig_fini(&rig);
 }
 
+static void resize(struct rig *rig, const char *id, uint64_t local_bytes, uint64_t far_bytes)
+{
+    static const uint8_t spec[3] = {1, 2, 3};
+    rig_event(rig, (struct core_event){.kind = CORE_RESIZE,
+                                       .token = 8,
+                                       .instance_id = id,
+                                       .local_bytes = local_bytes,
+                                       .far_bytes = far_bytes,
+                                       .spec = spec,
+                                       .spec_bytes = sizeof(spec)});
+}
+
+static bool may_not(const struct rig *rig, uint64_t far_bytes, const char *because)
+{
+    struct refusal refusal = {.message = ""};
+    bool may = core_may_resize(rig->core, 0, MIB, far_bytes, &refusal);
+    return !may && refusal.code == CORE_ERROR_REFUSED && strstr(refusal.message, because) != NULL;
+}
+
+static void test_resize(void)
+{
+    struct rig rig;
+    struct refusal refusal;
+    uint64_t agent = running(&rig, 2 * MIB);
+    rig_acquire(&rig, agent, "idx", 5, 1);
+    rig_grant(&rig, true);
+    EXPECT_EQ(rig.core->held[0], 5); /* two, and three since ranges begin inside slabs */
+    EXPECT(core_may_resize(rig.core, 0, MIB, 2 * MIB, &refusal));
+    EXPECT(core_may_resize(rig.core, 0, MIB, 13 * MIB, &refusal));
+    EXPECT(may_not(&rig, 14 * MIB, "12M more of far memory do not fit: 11M are free (mn1 "));
+    EXPECT(may_not(&rig, MIB, "idx holds 5M of far memory now: it can't be limited to 1M"));
+    EXPECT(may_not(&rig, 0, "without memory"));
+    rig_acquire(&rig, agent, "idx", 1, 2);
+    EXPECT(says(&rig, CORE_ERROR_REFUSED, "idx"));
+    resize(&rig, "idx", 3 * MIB, 4 * MIB);
+    EXPECT(rig_find(&rig, ACTION_REPLY_INSTANCE) != NULL);
+    EXPECT_EQ(rig.core->instances[0].local_bytes, 3 * MIB);
+    EXPECT_EQ(rig.core->instances[0].far_bytes, 4 * MIB);
+    EXPECT_EQ(rig.core->specs[0].bytes, 3);
+    rig_acquire(&rig, agent, "idx", 2, 3);
+    rig_grant(&rig, true);
+    EXPECT_EQ(rig.core->held[0], 7);
+    rig_report(&rig, agent, "idx", INSTANCE_EXITED);
+    EXPECT(may_not(&rig, 4 * MIB, "idx is exited"));
+    resize(&rig, "idx", MIB, MIB);
+    EXPECT(says(&rig, CORE_ERROR_REFUSED, "ended meanwhile"));
+    rig_fini(&rig);
+}
+
 static void test_acquire_refused(void)
 {
     struct rig rig;
@@ -345,6 +394,7 @@ int main(void)
     TAP_RUN(test_members_refused);
     TAP_RUN(test_launch_refused_and_repeated);
     TAP_RUN(test_acquire_and_end);
+    TAP_RUN(test_resize);
     TAP_RUN(test_acquire_refused);
     TAP_RUN(test_acquire_goes_to_other_nodes);
     TAP_RUN(test_node_with_other_data);

@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Settings and sizes that change while a program runs that verifies its memory."""
+import sys
+
+from support import hold, main, start_pool, stdout_of, wait_all_free
+from lab import tap
+from lab.tap import expect, expect_equal, expect_in
+
+
+def verified(lab, name):
+    done = lab.ctl('wait', name, limit_s=90)
+    expect_equal(done.returncode, 0, done.stdout + done.stderr)
+    expect_equal(stdout_of(lab, name), b'filled\nverified\n', f'output of {name}')
+    wait_all_free(lab)
+
+
+def change(lab, *words):
+    done = lab.ctl(*words)
+    expect_equal(done.returncode, 0, f'{words}: {done.stderr}')
+
+
+def refused(lab, *words, because):
+    done = lab.ctl(*words)
+    expect_equal(done.returncode, 4, f'{words}: {done.stdout}{done.stderr}')
+    expect_in(because, done.stderr, f'{words}')
+
+
+def test_prefetcher(lab, _):
+    hold(lab, 'tuned', seconds='8')
+    expect_equal(lab.instance('tuned')['live']['prefetch'], 'none', 'at first')
+    change(lab, 'tune', 'tuned', 'prefetch=readahead')
+    lab.wait_until(lambda: lab.instance('tuned')['live']['counters']['prefetch_issued'] > 1000,
+                   'pages to be asked for ahead')
+    refused(lab, 'tune', 'tuned', 'prefetch=clairvoyant', because='readahead')
+    refused(lab, 'tune', 'tuned', 'color=red', because='prefetch')
+    expect_equal(lab.instance('tuned')['live']['prefetch'], 'readahead', 'afterwards')
+    change(lab, 'tune', 'tuned', 'prefetch=none')
+    verified(lab, 'tuned')
+
+
+def test_far_memory_grows(lab, _):
+    hold(lab, 'far', seconds='6', far='36M')
+    change(lab, 'resize', 'far', '--far-memory', '64M')
+    instance = lab.instance('far')
+    expect_equal((instance['spec']['far_bytes'], instance['live']['far_bytes']),
+                 (64 << 20, 64 << 20), 'at the controller and at the agent')
+    refused(lab, 'resize', 'far', '--far-memory', '8M', because='holds')
+    verified(lab, 'far')
+
+
+def frames_mib(lab, name):
+    return lab.instance(name)['live']['counters']['frames_total'] * 4096 >> 20
+
+
+def test_local_memory_up_and_down(lab, _):
+    hold(lab, 'local', mib='40', seconds='15')
+    refused(lab, 'resize', 'local', '--local-memory', '33M', because='room for 32M')
+    done = lab.ctl('resize', 'local', '--local-memory', '32M')
+    if done.returncode == 4 and 'can\'t do that' in done.stderr:
+        lab.ctl('stop', '--grace', '0', 'local')
+        raise tap.Skip('the kernel of this build does not resize local memory')
+    expect_equal(done.returncode, 0, done.stderr)
+    for size in (20, 32, 17, 24):
+        change(lab, 'resize', 'local', '--local-memory', f'{size}M')
+        expect_equal(lab.instance('local')['spec']['local_bytes'], size << 20, 'as is told')
+        expect(abs(frames_mib(lab, 'local') - size) <= 2, f'{size}M: {frames_mib(lab, "local")}')
+    refused(lab, 'resize', 'local', '--local-memory', '1M', because='at least')
+    verified(lab, 'local')
+
+
+sys.exit(main(globals(), start_pool))
