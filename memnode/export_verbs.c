@@ -177,6 +177,10 @@ static void after_batch(void *context)
     }
     CHECK(pthread_mutex_lock(&export->mutex) == 0);
     export->status.queue_count = queue_count;
+    export->status.window_count = 0;
+    for (uint32_t i = 0; i < export->listener_count; i++) {
+        export->status.window_count += export->listeners[i].port.window_count;
+    }
     CHECK(pthread_mutex_unlock(&export->mutex) == 0);
 }
 
@@ -369,8 +373,10 @@ int export_verbs_open(const struct export_context *context,
         return error;
     }
     export->status.windows = true;
+    export->status.bounds = true;
     for (uint32_t i = 0; i < export->listener_count; i++) {
         export->status.windows = export->status.windows && export->listeners[i].port.windows;
+        export->status.bounds = export->status.bounds && export->listeners[i].port.bounds;
     }
     worker_call(export->worker, start, export);
     *ret = export;

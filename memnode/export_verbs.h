@@ -48,10 +48,12 @@ int export_verbs_revoke(struct export_verbs *export, const uint32_t *slabs,
 void export_verbs_replaced(struct export_verbs *export, uint32_t slab);
 
 struct export_verbs_status {
-    bool windows;         /* every device has windows of type 2B */
-    bool device_lost;     /* one is gone, its clients were let go */
-    uint32_t queue_count; /* queue pairs in use */
-    uint64_t violations;  /* queue pairs that broke by an access that the device refused */
+    bool windows;          /* every device has windows of type 2B */
+    bool bounds;           /* and they end where they should */
+    bool device_lost;      /* one is gone, its clients were let go */
+    uint32_t queue_count;  /* queue pairs in use */
+    uint32_t window_count; /* windows (or regions of slabs) that the devices hold for them */
+    uint64_t violations;   /* queue pairs that broke by an access that the device refused */
     char violator[GRANTS_INSTANCE_BYTES]; /* the last one's instance */
     uint64_t violation_ns;                /* when (sys_monotonic_ns) */
 };

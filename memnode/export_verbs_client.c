@@ -86,7 +86,7 @@ static void close_queue(struct vclient *client)
         }
     }
     client->has_queue = false;
-    vqueue_close(&client->queue);
+    vqueue_close(client->port, &client->queue);
 }
 
 static struct vbinding *binding_make(struct vclient *client, uint32_t handle)

@@ -10,6 +10,7 @@
 
 #include "lib/base/check.h"
 #include "lib/sys/sys.h"
+#include "memnode/export_verbs_probe.h"
 
 #define CQ_ENTRIES       4096
 #define SENDS_MAX        8u
@@ -33,7 +34,8 @@ static int register_arena(struct vport *port)
 {
     uint32_t slab_count = arena_slab_count(port->arena);
     uint64_t slab_bytes = arena_slab_bytes(port->arena);
-    port->region_slabs = (uint32_t)MAX(1u, EXPORT_VERBS_REGION_BYTES / slab_bytes);
+    port->region_slabs =
+        port->bounds ? (uint32_t)MAX(1u, EXPORT_VERBS_REGION_BYTES / slab_bytes) : 1;
     port->region_count = (slab_count + port->region_slabs - 1) / port->region_slabs;
     port->regions = calloc(port->region_count, sizeof(struct ibv_mr *));
     port->own = calloc(slab_count, sizeof(struct ibv_mr *));
@@ -106,6 +108,7 @@ int vport_open(struct vport *port, const struct verbs_port *opened, const struct
         (void)snprintf(ret_reason, VERBS_REASON_BYTES, "%.48s has no completion queue left",
                        opened->name);
     } else {
+        port->bounds = port->windows && vprobe_bounds(&port->port, port->pd);
         error = register_arena(port);
         if (error != 0) {
             (void)snprintf(ret_reason, VERBS_REASON_BYTES, "%.32s can't register the arena: %s",
@@ -191,6 +194,23 @@ void vport_look(struct vport *port)
     take_events(port);
 }
 
+/* ---- window objects */
+
+static struct ibv_mw *mw_make(struct vport *port)
+{
+    struct ibv_mw *mw = ibv_alloc_mw(port->pd, IBV_MW_TYPE_2);
+    port->window_count += mw != NULL ? 1 : 0;
+    return mw;
+}
+
+/* False: the device keeps it. */
+static bool mw_free(struct vport *port, struct ibv_mw *mw)
+{
+    bool gone = ibv_dealloc_mw(mw) == 0;
+    port->window_count -= gone ? 1 : 0;
+    return gone;
+}
+
 /* ---- queues */
 
 /* Never filled by anybody: it comes back when the queue pair breaks. */
@@ -228,10 +248,10 @@ int vqueue_open(struct vport *port, uint64_t id, struct vqueue *ret)
 }
 
 /* What fails here is the device's loss alone: it holds no window any more. */
-void vqueue_close(struct vqueue *queue)
+void vqueue_close(struct vport *port, struct vqueue *queue)
 {
     while (queue->spare_count != 0) {
-        (void)ibv_dealloc_mw(queue->spares[--queue->spare_count]);
+        (void)mw_free(port, queue->spares[--queue->spare_count]);
     }
     if (queue->qp != NULL) {
         (void)ibv_destroy_qp(queue->qp);
@@ -283,8 +303,8 @@ static int do_local(struct vport *port, struct vqueue *queue, struct ibv_send_wr
 static int open_mw(struct vport *port, struct vqueue *queue, uint32_t slab, unsigned access,
                    struct vwindow *ret)
 {
-    struct ibv_mw *mw = queue->spare_count != 0 ? queue->spares[--queue->spare_count]
-                                                : ibv_alloc_mw(port->pd, IBV_MW_TYPE_2);
+    struct ibv_mw *mw =
+        queue->spare_count != 0 ? queue->spares[--queue->spare_count] : mw_make(port);
     if (mw == NULL) {
         return -ENOSPC;
     }
@@ -299,7 +319,7 @@ static int open_mw(struct vport *port, struct vqueue *queue, uint32_t slab, unsi
     };
     int error = do_local(port, queue, &send);
     if (error != 0) {
-        (void)ibv_dealloc_mw(mw);
+        (void)mw_free(port, mw);
         return error;
     }
     mw->rkey = send.bind_mw.rkey;
@@ -307,8 +327,8 @@ static int open_mw(struct vport *port, struct vqueue *queue, uint32_t slab, unsi
     return 0;
 }
 
-static int open_mr(const struct vport *port, const struct vqueue *queue, uint32_t slab,
-                   unsigned access, struct vwindow *ret)
+static int open_mr(struct vport *port, const struct vqueue *queue, uint32_t slab, unsigned access,
+                   struct vwindow *ret)
 {
     struct ibv_mr *mr =
         ibv_reg_mr(queue->pd, arena_slab_base(port->arena, slab), arena_slab_bytes(port->arena),
@@ -316,6 +336,7 @@ static int open_mr(const struct vport *port, const struct vqueue *queue, uint32_
     if (mr == NULL) {
         return -ENOSPC;
     }
+    port->window_count++;
     *ret = (struct vwindow){.open = true, .slab = slab, .mr = mr, .remote_key = mr->rkey};
     return 0;
 }
@@ -338,14 +359,23 @@ static bool close_mw(struct vport *port, struct vqueue *queue, struct ibv_mw *mw
         queue->spares[queue->spare_count++] = mw;
         return true;
     }
-    /* On a broken queue nothing else works; a window that isn't there any more opens nothing. */
-    return ibv_dealloc_mw(mw) == 0;
+    /*
+     * On a broken queue nothing else works; a window that isn't there any more opens nothing.
+     */
+    return mw_free(port, mw);
+}
+
+static bool close_mr(struct vport *port, struct ibv_mr *mr)
+{
+    bool gone = ibv_dereg_mr(mr) == 0;
+    port->window_count -= gone ? 1 : 0;
+    return gone;
 }
 
 void vwindow_close(struct vport *port, struct vqueue *queue, struct vwindow *window)
 {
     bool closed =
-        window->mr != NULL ? ibv_dereg_mr(window->mr) == 0 : close_mw(port, queue, window->mw);
+        window->mr != NULL ? close_mr(port, window->mr) : close_mw(port, queue, window->mw);
     if (!closed && !port->lost) {
         port->stuck[window->slab] = true;
     }

@@ -21,6 +21,7 @@ struct vport {
     struct verbs_port port;
     const struct arena *arena;
     bool windows;
+    bool bounds; /* a window ends where it should; else each slab is a region, whose ends count */
     struct ibv_pd *pd;
     struct ibv_comp_channel *channel;
     struct ibv_cq *cq;
@@ -31,6 +32,7 @@ struct vport {
     bool *unusable;          /* one a slab: it was replaced and can't be registered */
     bool *stuck;             /* one a slab: the device didn't close a window on it */
     bool lost;
+    uint32_t window_count; /* of all queues, open or spare */
     /* Called for each completion that is not of the operation under way: the queue `id` is broken.
      */
     void (*broken)(void *context, uint64_t id);
@@ -67,7 +69,7 @@ void vport_look(struct vport *port);
 /* Errors: -ENOSPC the device has no more. */
 int vqueue_open(struct vport *port, uint64_t id, struct vqueue *ret) MUST_CHECK;
 /* All its windows must be closed. */
-void vqueue_close(struct vqueue *queue);
+void vqueue_close(struct vport *port, struct vqueue *queue);
 /* -EADDRNOTAVAIL: the port has no GID of the client's type. -EINVAL, -EIO. Fills *ret_local. */
 int vqueue_connect(struct vport *port, struct vqueue *queue, const struct verbsop_queue *remote,
                    struct verbsop_queue *ret_local) MUST_CHECK;

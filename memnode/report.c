@@ -127,6 +127,14 @@ static void fill_verbs(struct report *report, const struct node *node)
                        "a slab is attached, which takes longer");
         (void)snprintf(remedy, REPORT_TEXT_BYTES, "none needed, or another device");
     }
+    if (status.windows && !status.bounds) {
+        add_health(report, "VERBS_WINDOW_BOUNDS", &detail, &remedy);
+        (void)snprintf(detail, REPORT_TEXT_BYTES,
+                       "a device lets windows reach beyond their ends (tried at the start): each "
+                       "slab is registered on its own, whose ends it respects");
+        (void)snprintf(remedy, REPORT_TEXT_BYTES,
+                       "none needed (Soft-RoCE is like that): it takes a region for each slab");
+    }
     if (status.device_lost) {
         add_health(report, "VERBS_DEVICE_LOST", &detail, &remedy);
         (void)snprintf(detail, REPORT_TEXT_BYTES, "an RDMA device has gone away");
