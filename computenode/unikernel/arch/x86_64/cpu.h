@@ -43,6 +43,7 @@ struct cpu {
     bool smap;         /* supervisor access to user pages is fenced */
     uint64_t timer_ns; /* when the timer is due; UINT64_MAX: it is not armed */
     uint64_t interrupt_count;
+    uint64_t tick_count;           /* of the timer's interrupt */
     _Atomic uint32_t tlb;          /* enum cpu_tlb */
     _Atomic uint32_t tlb_askers;   /* bit i: processor i wants something forgotten */
     _Atomic bool waits_for_device; /* about to halt until a device has done something */

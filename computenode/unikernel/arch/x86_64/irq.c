@@ -130,6 +130,7 @@ void irq_dispatch(unsigned vector)
     case VECTOR_TIMER:
         lapic_end();
         cpu_this()->timer_ns = UINT64_MAX;
+        tlb_tick();
         thread_timer();
         return;
     case VECTOR_IPI:

@@ -6,6 +6,10 @@
 #include "computenode/unikernel/arch/x86_64/x86.h"
 #include "lib/base/check.h"
 
+#define TICKS_KEPT            5u /* so many ticks are between two flushes under emulation */
+#define CPUID_HYPERVISOR_BASE 0x40000000u
+#define TCG_EBX               0x54474354u /* "TCGT" */
+
 #define PAGES_MAX 64u /* in one request; more pages are asked for in several */
 
 /* What processor i wants the others to forget. Written by i while `pending` is 0. */
@@ -59,6 +63,19 @@ void tlb_wake(void)
     struct cpu *cpu = cpu_this();
     if (atomic_exchange(&cpu->tlb, CPU_TLB_LIVE) == CPU_TLB_STALE) {
         forget_global();
+    }
+}
+
+/* QEMU's emulator says "TCGTCGTCGTCG" there (QEMU, target/i386/cpu.c). */
+static bool is_emulated(void)
+{
+    return cpuid(CPUID_HYPERVISOR_BASE, 0).ebx == TCG_EBX;
+}
+
+void tlb_tick(void)
+{
+    if (++cpu_this()->tick_count % TICKS_KEPT == 0 && is_emulated()) {
+        forget_all();
     }
 }
 

@@ -15,4 +15,12 @@ void tlb_answer(void);
 /* First thing after a halt: forgets what it was told to. */
 void tlb_wake(void);
 
+/*
+ * From the timer's interrupt. QEMU's emulation (TCG) enlarges its TLB, which begins with 256
+ * entries, only when all of it is flushed (QEMU, accel/tcg/cputlb.c); one address space that fits
+ * would never do that, and walk its page table at every second access. So there, and only there,
+ * everything is forgotten now and then.
+ */
+void tlb_tick(void);
+
 #endif
