@@ -18,6 +18,7 @@
 #define STATUS_UNWRITTEN 0xffu
 /* Then halt: the device's side may need this processor. */
 #define POLL_NS_MAX         UINT64_C(50000)
+#define POLLS_WITHOUT_CLOCK 64
 #define ID_WAIT_NS_MAX      UINT64_C(10000000000)
 #define DISCARD_SECTORS_MAX UINT64_C(0xffffffff)
 
@@ -37,7 +38,9 @@ _Static_assert(PIECES_MAX * sizeof(struct virtq_desc) <= TABLE_BYTES, "a table h
 
 struct slot {
     struct slot_shared *shared;
-    struct virtq_desc *table; /* NULL without INDIRECT_DESC */
+    struct virtq_desc *table; /* NULL without INDIRECT_DESC; [0] is always the header */
+    phys_addr_t shared_pa;
+    phys_addr_t table_pa;
     uint64_t token;
     bool in_flight;
 };
@@ -56,6 +59,23 @@ static bool failed(const struct blkq *q)
     return q->ring.device->failed;
 }
 
+/* table_pa 0: none. */
+static void slot_init(struct slot *slot, uint64_t shared_pa, uint64_t table_pa)
+{
+    slot->shared_pa = (phys_addr_t){shared_pa};
+    slot->shared = phys_to_virt(slot->shared_pa);
+    slot->table_pa = (phys_addr_t){table_pa};
+    slot->table = NULL;
+    if (table_pa == 0) {
+        return;
+    }
+    slot->table = phys_to_virt(slot->table_pa);
+    slot->table[0] = (struct virtq_desc){.addr = shared_pa + offsetof(struct slot_shared, header),
+                                         .len = sizeof(struct virtio_blk_header),
+                                         .flags = VIRTQ_DESC_F_NEXT,
+                                         .next = 1};
+}
+
 static int slots_init(struct blkq *q)
 {
     bool indirect = (q->ring.device->features & VIRTIO_F_INDIRECT_DESC) != 0;
@@ -67,10 +87,8 @@ static int slots_init(struct blkq *q)
         if (indirect && i % TABLES_PER_FRAME == 0 && dma_frame_alloc(&tables) != 0) {
             return -ENOMEM;
         }
-        q->slots[i].shared = (struct slot_shared *)phys_to_virt(shared) + i % SLOTS_PER_FRAME;
-        q->slots[i].table = indirect ? (struct virtq_desc *)((uint8_t *)phys_to_virt(tables) +
-                                                             i % TABLES_PER_FRAME * TABLE_BYTES)
-                                     : NULL;
+        slot_init(&q->slots[i], shared.v + i % SLOTS_PER_FRAME * sizeof(struct slot_shared),
+                  indirect ? tables.v + i % TABLES_PER_FRAME * TABLE_BYTES : 0);
     }
     return 0;
 }
@@ -83,13 +101,11 @@ static phys_addr_t phys_of(const volatile void *p)
 
 uint32_t blkq_room(const struct blkq *q)
 {
-    uint32_t pieces = q->slots[0].table != NULL ? 1 : PIECES_MAX;
-    return q->ring.free_count / pieces;
+    return q->slots[0].table != NULL ? q->ring.free_count : q->ring.free_count / PIECES_MAX;
 }
 
-/* Queues header, `pieces[1..count-2]` and status. The slot is that of the chain's head. */
-static void submit(struct blkq *q, uint32_t type, uint64_t sector, struct virtq_piece *pieces,
-                   uint16_t count, uint64_t token)
+/* The slot of the chain that is made next: that of its head. */
+static struct slot *slot_take(struct blkq *q, uint32_t type, uint64_t sector, uint64_t token)
 {
     struct slot *slot = &q->slots[q->ring.free_head];
     CHECK(!slot->in_flight);
@@ -98,13 +114,41 @@ static void submit(struct blkq *q, uint32_t type, uint64_t sector, struct virtq_
     slot->shared->status = STATUS_UNWRITTEN;
     slot->token = token;
     slot->in_flight = true;
+    return slot;
+}
+
+/*
+ * The common case, on the path of a page fault: segments go straight to the slot's table, of which
+ * the header's descriptor stands already.
+ */
+static void submit_table(struct blkq *q, enum blkq_op op, uint64_t sector,
+                         const struct blkq_segment *segments, uint32_t count, uint64_t token)
+{
+    uint32_t type = op == BLKQ_READ ? VIRTIO_BLK_T_IN : VIRTIO_BLK_T_OUT;
+    uint16_t flags = VIRTQ_DESC_F_NEXT | (op == BLKQ_READ ? VIRTQ_DESC_F_WRITE : 0);
+    struct slot *slot = slot_take(q, type, sector, token);
+    struct virtq_desc *desc = slot->table + 1;
+    for (uint32_t i = 0; i < count; i++) {
+        *desc++ = (struct virtq_desc){.addr = segments[i].pa.v,
+                                      .len = segments[i].length,
+                                      .flags = flags,
+                                      .next = (uint16_t)(i + 2)};
+    }
+    *desc = (struct virtq_desc){.addr = slot->shared_pa.v + offsetof(struct slot_shared, status),
+                                .len = 1,
+                                .flags = VIRTQ_DESC_F_WRITE};
+    (void)virtq_add_table(&q->ring, slot->table_pa, (uint16_t)(count + 2));
+}
+
+/* Queues header, `pieces[1..count-2]` and status. */
+static void submit(struct blkq *q, uint32_t type, uint64_t sector, struct virtq_piece *pieces,
+                   uint16_t count, uint64_t token)
+{
+    struct slot *slot = slot_take(q, type, sector, token);
     pieces[0] = (struct virtq_piece){phys_of(&slot->shared->header),
                                      sizeof(struct virtio_blk_header), false};
     pieces[count - 1] = (struct virtq_piece){phys_of(&slot->shared->status), 1, true};
-    struct virtq_indirect indirect = {slot->table, {0}};
-    if (slot->table != NULL) {
-        indirect.pa = phys_of(slot->table);
-    }
+    struct virtq_indirect indirect = {slot->table, slot->table_pa};
     (void)virtq_add(&q->ring, pieces, count, slot->table != NULL ? &indirect : NULL);
 }
 
@@ -128,11 +172,17 @@ int blkq_submit(struct blkq *q, enum blkq_op op, uint64_t sector,
         return -EAGAIN;
     }
     for (uint32_t i = 0; i < segment_count; i++) {
-        pieces[i + 1] = (struct virtq_piece){segments[i].pa, segments[i].length, op == BLKQ_READ};
         bytes += segments[i].length;
     }
     if (bytes % BLKQ_SECTOR_BYTES != 0 || !in_device(q, sector, bytes / BLKQ_SECTOR_BYTES)) {
         return -EINVAL;
+    }
+    if (q->slots[0].table != NULL && op != BLKQ_FLUSH) {
+        submit_table(q, op, sector, segments, segment_count, token);
+        return 0;
+    }
+    for (uint32_t i = 0; i < segment_count; i++) {
+        pieces[i + 1] = (struct virtq_piece){segments[i].pa, segments[i].length, op == BLKQ_READ};
     }
     submit(q, types[op], sector, pieces, (uint16_t)(segment_count + 2), token);
     return 0;
@@ -241,6 +291,12 @@ static bool may_be_done(const struct blkq *q)
 
 void blkq_wait(struct blkq *q)
 {
+    for (uint32_t i = 0; i < POLLS_WITHOUT_CLOCK; i++) {
+        if (may_be_done(q)) {
+            return;
+        }
+        cpu_relax();
+    }
     uint64_t start_ns = clock_ns();
     while (!may_be_done(q)) {
         if (clock_ns() - start_ns < POLL_NS_MAX) {

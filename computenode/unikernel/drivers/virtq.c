@@ -98,19 +98,25 @@ static void desc_store(volatile struct virtq_desc *to, struct virtq_desc from)
     to->next = from.next;
 }
 
+/* The chain's head is one descriptor, which points to the table. */
+static uint16_t head_add(struct virtq *q, phys_addr_t table, uint16_t piece_count)
+{
+    uint16_t head = desc_take(q);
+    struct virtq_desc desc = {.addr = table.v,
+                              .len = piece_count * (uint32_t)sizeof(struct virtq_desc),
+                              .flags = VIRTQ_DESC_F_INDIRECT};
+    desc_store(&q->desc[head], desc);
+    q->length[head] = 1;
+    return head;
+}
+
 static uint16_t add_indirect(struct virtq *q, const struct virtq_piece *pieces,
                              uint16_t piece_count, const struct virtq_indirect *indirect)
 {
     for (uint16_t i = 0; i < piece_count; i++) {
         indirect->table[i] = desc_of(&pieces[i], i + 1 == piece_count, (uint16_t)(i + 1));
     }
-    uint16_t head = desc_take(q);
-    struct virtq_desc desc = {.addr = indirect->pa.v,
-                              .len = piece_count * (uint32_t)sizeof(struct virtq_desc),
-                              .flags = VIRTQ_DESC_F_INDIRECT};
-    desc_store(&q->desc[head], desc);
-    q->length[head] = 1;
-    return head;
+    return head_add(q, indirect->pa, piece_count);
 }
 
 static uint16_t add_direct(struct virtq *q, const struct virtq_piece *pieces, uint16_t piece_count)
@@ -124,15 +130,27 @@ static uint16_t add_direct(struct virtq *q, const struct virtq_piece *pieces, ui
     return head;
 }
 
+static void make_available(struct virtq *q, uint16_t head)
+{
+    q->avail->ring[q->avail_next & (q->size - 1)] = head;
+    q->avail_next++;
+    q->chain_count++;
+}
+
 uint16_t virtq_add(struct virtq *q, const struct virtq_piece *pieces, uint16_t piece_count,
                    const struct virtq_indirect *indirect)
 {
     CHECK(piece_count != 0);
     uint16_t head = indirect != NULL ? add_indirect(q, pieces, piece_count, indirect)
                                      : add_direct(q, pieces, piece_count);
-    q->avail->ring[q->avail_next % q->size] = head;
-    q->avail_next++;
-    q->chain_count++;
+    make_available(q, head);
+    return head;
+}
+
+uint16_t virtq_add_table(struct virtq *q, phys_addr_t table, uint16_t piece_count)
+{
+    uint16_t head = head_add(q, table, piece_count);
+    make_available(q, head);
     return head;
 }
 
@@ -173,7 +191,7 @@ bool virtq_take(struct virtq *q, uint16_t *ret_head, uint32_t *ret_written)
         return false;
     }
     barrier_read();
-    volatile struct virtq_used_elem *elem = &q->used->ring[q->used_next % q->size];
+    volatile struct virtq_used_elem *elem = &q->used->ring[q->used_next & (q->size - 1)];
     uint32_t head = elem->id;
     uint32_t written = elem->len;
     if (ahead > q->chain_count || head >= q->size || q->length[head] == 0) {

@@ -54,6 +54,9 @@ struct virtq_indirect {
 uint16_t virtq_add(struct virtq *q, const struct virtq_piece *pieces, uint16_t piece_count,
                    const struct virtq_indirect *indirect);
 
+/* The same with a table that is filled in already: piece_count descriptors at `table`. */
+uint16_t virtq_add_table(struct virtq *q, phys_addr_t table, uint16_t piece_count);
+
 /* Publishes what was added, and notifies the device if it wants that. */
 void virtq_kick(struct virtq *q);
 

@@ -81,9 +81,10 @@ static int make_room(void)
 
 int fetch_page(pte_t *pte, uint64_t va, bool for_write)
 {
-    struct stages s = {.timed = this_cpu()->fault_count++ % GUESTSTATS_SAMPLE == 0};
+    struct pager_cpu *cpu = this_cpu();
+    struct stages s = {.timed = cpu->fault_count++ % GUESTSTATS_SAMPLE == 0};
     stage(&s, &s.start_ns);
-    struct frame *frame = frame_try_take();
+    struct frame *frame = frame_try_take_on(cpu);
     if (frame == NULL) {
         return make_room();
     }
@@ -94,12 +95,12 @@ int fetch_page(pte_t *pte, uint64_t va, bool for_write)
     }
     stage(&s, &s.claimed_ns);
     struct io_request *request;
-    int r = io_read(frame, va, s.timed, &request);
+    int r = io_read(cpu, frame, va, s.timed, &request);
     stage(&s, &s.submitted_ns);
     if (r == 0) {
         uint32_t ahead_count = prefetch_observe(va, false);
         reclaim_slice(ahead_count); /* hidden behind the read */
-        r = io_collect(request);
+        r = io_collect(cpu, request);
     }
     stage(&s, &s.collected_ns);
     if (r < 0) {
@@ -107,9 +108,8 @@ int fetch_page(pte_t *pte, uint64_t va, bool for_write)
         return r;
     }
     publish(pte, va, frame, PTE_A | (for_write ? PTE_D : 0));
-    struct gueststats *stats = stats_here();
-    stat_add(&stats->far_pages_read, 1);
-    stat_add(&stats->faults_remote, 1);
+    stat_add(&cpu->stats->far_pages_read, 1);
+    stat_add(&cpu->stats->faults_remote, 1);
     stages_count(&s);
     return 0;
 }

@@ -219,7 +219,11 @@ void frame_refill(void)
 
 struct frame *frame_try_take(void)
 {
-    struct pager_cpu *cpu = this_cpu();
+    return frame_try_take_on(this_cpu());
+}
+
+struct frame *frame_try_take_on(struct pager_cpu *cpu)
+{
     if (cpu->reserve_count == 0) {
         if (frame_pool_count() == 0) {
             return NULL;

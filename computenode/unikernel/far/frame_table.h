@@ -101,8 +101,10 @@ struct frame *frame_claim_page(pte_t *pte, uint64_t *ret_entry, enum frame_state
  * Errors: -ENOMEM, -ENOSPC, -EIO as in reclaim_direct().
  */
 int frame_take(struct frame **ret) MUST_CHECK;
+struct pager_cpu;
 /* From this processor's reserve, or the pool; NULL rather than to reclaim. Never waits. */
 struct frame *frame_try_take(void);
+struct frame *frame_try_take_on(struct pager_cpu *cpu); /* `cpu` is this one */
 
 /* A frame that the caller owns is free: no processor has a translation of it cached. */
 void frame_free(struct frame *frame);

@@ -43,7 +43,9 @@ struct pager_cpu {
 } __attribute__((aligned(64)));
 
 struct pager {
-    /* Constant once started. */
+    /* Constant once started. The direct map is linear: its start, to spare a call for each. */
+    uint8_t *direct;
+    _Atomic(uint64_t) *root;
     bool has_far;
     uint32_t reserve_max; /* of pager_cpu.reserve; half of it is what is aimed at */
     uint64_t far_bytes;
@@ -62,6 +64,11 @@ extern struct pager pager;
 
 /* As at boot: no frames, no far memory. */
 void pager_reset(void);
+
+static inline void *direct_map(phys_addr_t pa)
+{
+    return pager.direct + pa.v;
+}
 
 static inline struct pager_cpu *this_cpu(void)
 {

@@ -113,19 +113,27 @@ static void request_free(struct io_ring *ring, struct io_request *r)
     ring->free |= 1u << r->index;
 }
 
+static uint64_t token_of(const struct io_request *r)
+{
+    return (uint64_t)r->generation << 32 | r->index;
+}
+
+static uint64_t sector_of(uint64_t va)
+{
+    return far_address(va) / BLKQ_SECTOR_BYTES;
+}
+
 static int submit(struct blkq *q, struct io_request *r)
 {
-    uint64_t sector = far_address(r->va) / BLKQ_SECTOR_BYTES;
-    uint64_t token = (uint64_t)r->generation << 32 | r->index;
     if (r->kind == IO_DISCARD) {
-        return blkq_discard(q, sector, r->page_count * SECTORS_PER_PAGE, token);
+        return blkq_discard(q, sector_of(r->va), r->page_count * SECTORS_PER_PAGE, token_of(r));
     }
     struct blkq_segment segments[BLKQ_SEGMENTS_MAX];
     for (uint32_t i = 0; i < r->page_count; i++) {
         segments[i] = (struct blkq_segment){frame_address(io_frame(r, i)), PAGE_BYTES};
     }
-    return blkq_submit(q, r->kind == IO_WRITE ? BLKQ_WRITE : BLKQ_READ, sector, segments,
-                       (uint32_t)r->page_count, token);
+    return blkq_submit(q, r->kind == IO_WRITE ? BLKQ_WRITE : BLKQ_READ, sector_of(r->va), segments,
+                       (uint32_t)r->page_count, token_of(r));
 }
 
 static void frames_set(struct io_request *r, struct frame *const *frames, uint32_t count)
@@ -136,18 +144,16 @@ static void frames_set(struct io_request *r, struct frame *const *frames, uint32
 }
 
 /* A demand read is seen by the device at once. -EAGAIN: no room now. */
-static int try_read(struct io_ring *ring, struct frame *frame, uint64_t va, bool timed,
+static int try_read(struct io_ring *ring, const struct frame *frame, uint64_t va, bool timed,
                     struct io_request **ret)
 {
     ring_enter(ring);
     struct io_request *r = request_take(ring, IO_DEMAND);
     int e = -EAGAIN;
     if (r != NULL) {
-        r->va = va;
-        r->page_count = 1;
-        frames_set(r, &frame, 1);
+        struct blkq_segment segment = {frame_address(frame), PAGE_BYTES};
         r->submitted_ns = timed ? clock_ns() : 0;
-        e = submit(ring->q, r);
+        e = blkq_submit(ring->q, BLKQ_READ, sector_of(va), &segment, 1, token_of(r));
         if (e == 0) {
             ring->in_flight++;
             *ret = r;
@@ -160,14 +166,16 @@ static int try_read(struct io_ring *ring, struct frame *frame, uint64_t va, bool
     return e;
 }
 
-int io_read(struct frame *frame, uint64_t va, bool timed, struct io_request **ret)
+int io_read(struct pager_cpu *cpu, struct frame *frame, uint64_t va, bool timed,
+            struct io_request **ret)
 {
-    struct io_ring *ring = this_cpu()->demand;
-    struct io_wait wait = {0};
-    int e = try_read(ring, frame, va, timed, ret);
-    while (e == -EAGAIN) {
-        io_wait_step(&wait);
-        e = try_read(ring, frame, va, timed, ret);
+    int e = try_read(cpu->demand, frame, va, timed, ret);
+    if (__builtin_expect(e == -EAGAIN, 0)) {
+        struct io_wait wait = {0};
+        do {
+            io_wait_step(&wait);
+            e = try_read(cpu->demand, frame, va, timed, ret);
+        } while (e == -EAGAIN);
     }
     return e < 0 ? -EIO : 0;
 }
@@ -408,10 +416,9 @@ static bool collected(struct io_ring *ring, struct io_request *r)
     return atomic_load_explicit(&r->done, memory_order_acquire);
 }
 
-int io_collect(struct io_request *r)
+int io_collect(struct pager_cpu *cpu, struct io_request *r)
 {
-    CHECK(r->kind == IO_DEMAND);
-    struct io_ring *ring = this_cpu()->demand;
+    struct io_ring *ring = cpu->demand;
     for (uint32_t steps = 1; !collected(ring, r); steps++) {
         if (thread_yield() && steps % STEPS_BEFORE_HALT != 0) {
             continue;

@@ -56,12 +56,13 @@ void io_init(void);
 int io_add(uint32_t cpu, struct blkq *demand, struct blkq *background) MUST_CHECK;
 
 /*
- * Starts reading the page of `va` into the frame, for a fault that will io_collect(). Waits for
- * room in the queue. Errors: -EIO the device has no such address.
+ * Starts reading the page of `va` into the frame, for a fault that will io_collect(); on this
+ * processor, `cpu`. Waits for room in the queue. Errors: -EIO the device has no such address.
  */
-int io_read(struct frame *frame, uint64_t va, bool timed, struct io_request **ret) MUST_CHECK;
+int io_read(struct pager_cpu *cpu, struct frame *frame, uint64_t va, bool timed,
+            struct io_request **ret) MUST_CHECK;
 /* Waits for a demand read and frees the request. Errors: -EIO. */
-int io_collect(struct io_request *request) MUST_CHECK;
+int io_collect(struct pager_cpu *cpu, struct io_request *request) MUST_CHECK;
 
 /* Starts reading, or writing, neighbouring pages from `va` on. Errors: -EAGAIN, -EIO. */
 int io_read_ahead(struct frame *const *frames, uint32_t page_count, uint64_t va) MUST_CHECK;

@@ -5,7 +5,7 @@
 #include "lib/base/check.h"
 #include "lib/base/state.h"
 
-static const uint32_t page_moves[] = {
+const uint32_t page_moves[PAGE_STATES] = {
     /* ALIAS: a shared mapping of a tmpfs page. FETCHING never: an empty page has no far page. */
     [PAGE_EMPTY] = STATE_TO(PAGE_CLEAN) | STATE_TO(PAGE_DIRTY) | STATE_TO(PAGE_ALIAS),
     /* EMPTY: unmapped or given up. REMOTE: its rights change. */
@@ -27,29 +27,27 @@ bool page_may_move(enum page_state from, enum page_state to)
     return state_may_move(page_moves, from, to);
 }
 
-static void count_state(enum page_state state, uint64_t delta)
+static uint64_t is_far(enum page_state state)
 {
-    if (state == PAGE_REMOTE || state == PAGE_FETCHING) {
-        stat_add(&stats_here()->pages_remote, delta);
-    } else if (state != PAGE_EMPTY) {
-        stat_add(&stats_here()->pages_local, delta);
-    }
+    return state == PAGE_REMOTE || state == PAGE_FETCHING;
 }
 
-bool page_move(pte_t *pte, uint64_t *old, uint64_t next)
+static uint64_t is_here(enum page_state state)
 {
-    enum page_state from = pte_state(*old);
-    enum page_state to = pte_state(next);
-    CHECK(page_may_move(from, to));
-    if (!atomic_compare_exchange_strong_explicit(pte, old, next, memory_order_acq_rel,
-                                                 memory_order_acquire)) {
-        return false;
+    return state >= PAGE_CLEAN;
+}
+
+void page_count(enum page_state from, enum page_state to)
+{
+    struct gueststats *stats = stats_here();
+    uint64_t remote = is_far(to) - is_far(from);
+    uint64_t local = is_here(to) - is_here(from);
+    if (remote != 0) {
+        stat_add(&stats->pages_remote, remote);
     }
-    if (from != to) {
-        count_state(from, (uint64_t)-1);
-        count_state(to, 1);
+    if (local != 0) {
+        stat_add(&stats->pages_local, local);
     }
-    return true;
 }
 
 uint64_t rights_of(uint64_t va, unsigned protection)

@@ -28,6 +28,7 @@
 
 #include "computenode/unikernel/far/mm.h"
 #include "computenode/unikernel/kernel/port.h"
+#include "lib/base/check.h"
 
 typedef _Atomic(uint64_t) pte_t;
 
@@ -68,6 +69,7 @@ enum page_state {
     PAGE_DIRTY,    /* local, and nowhere else */
     PAGE_WRITING,  /* local, a write is in flight; not to be dropped before it has ended */
     PAGE_ALIAS,    /* a second mapping of a page of the kernel window */
+    PAGE_STATES,
 };
 
 static inline bool pte_is_local(uint64_t entry)
@@ -98,13 +100,31 @@ static inline enum page_state pte_state(uint64_t entry)
 
 /* Is this a legal move? */
 bool page_may_move(enum page_state from, enum page_state to);
+extern const uint32_t page_moves[PAGE_STATES]; /* bit `to` of page_moves[from] */
+
+/* Keeps the counts of pages in the statistics. */
+void page_count(enum page_state from, enum page_state to);
 
 /*
  * The one way to change an entry of a page: *old becomes next if the entry is still *old, else
  * *old is what it is now. CHECKs that the move is legal. Keeps the counts of pages in the
  * statistics.
  */
-bool page_move(pte_t *pte, uint64_t *old, uint64_t next) MUST_CHECK;
+static inline MUST_CHECK bool page_move(pte_t *pte, uint64_t *old, uint64_t next)
+{
+    enum page_state from = pte_state(*old);
+    enum page_state to = pte_state(next);
+    CHECK((page_moves[from] >> to & 1) != 0);
+    if (!atomic_compare_exchange_strong_explicit(pte, old, next, memory_order_acq_rel,
+                                                 memory_order_acquire)) {
+        return false;
+    }
+    /* Being fetched is still being remote, and being written is still being local. */
+    if ((from >= PAGE_CLEAN) != (to >= PAGE_CLEAN) || from == PAGE_EMPTY || to == PAGE_EMPTY) {
+        page_count(from, to);
+    }
+    return true;
+}
 
 static inline uint64_t pte_load(pte_t *pte)
 {

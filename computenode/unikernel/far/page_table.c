@@ -21,24 +21,25 @@ static unsigned entry_index(uint64_t va, unsigned level)
 
 static pte_t *root(void)
 {
-    return (pte_t *)port_root_table();
+    return pager.root;
 }
 
 static pte_t *table_below(uint64_t entry)
 {
-    return (entry & PTE_P) != 0 ? phys_to_virt(pte_frame_address(entry)) : NULL;
+    return (entry & PTE_P) != 0 ? direct_map(pte_frame_address(entry)) : NULL;
 }
 
 pte_t *pt_find(uint64_t va)
 {
-    pte_t *table = root();
-    for (unsigned level = LEVELS; level > 1; level--) {
-        table = table_below(pte_load(&table[entry_index(va, level)]));
-        if (table == NULL) {
+    pte_t *table = pager.root;
+    for (unsigned shift = PAGE_SHIFT + 27; shift > PAGE_SHIFT; shift -= 9) {
+        uint64_t entry = pte_load(&table[va >> shift & (ENTRIES - 1)]);
+        if ((entry & PTE_P) == 0) {
             return NULL;
         }
+        table = direct_map(pte_frame_address(entry));
     }
-    return &table[entry_index(va, 1)];
+    return &table[va >> PAGE_SHIFT & (ENTRIES - 1)];
 }
 
 static int table_make(pte_t *entry, uint64_t va)

@@ -27,6 +27,8 @@ void pager_reset(void)
     early_stats = (struct gueststats){0};
     __builtin_memset(&pager, 0, sizeof(pager));
     atomic_store(&pager.prefetcher, &prefetch_none);
+    pager.direct = phys_to_virt((phys_addr_t){0});
+    pager.root = (pte_t *)port_root_table();
     for (uint32_t i = 0; i < CPU_COUNT_MAX; i++) {
         pager.cpus[i].stats = &early_stats;
     }

@@ -34,9 +34,8 @@ void tlb_batch_init(void)
     }
 }
 
-void tlb_batch_add(uint64_t va)
+static void add(struct batch *b, uint64_t va)
 {
-    struct batch *b = batch_here();
     if (b->count < TLB_PAGES_MAX) {
         b->va[b->count] = va;
     }
@@ -45,11 +44,18 @@ void tlb_batch_add(uint64_t va)
     }
 }
 
+void tlb_batch_add(uint64_t va)
+{
+    add(batch_here(), va);
+}
+
 void tlb_batch_add_frame(struct frame *frame, uint64_t va)
 {
-    frame->flush_cpu = (uint8_t)cpu_index();
-    frame->flush_epoch = atomic_load_explicit(&batch_here()->epoch, memory_order_relaxed);
-    tlb_batch_add(va);
+    uint32_t cpu = cpu_index();
+    struct batch *b = &batches[cpu];
+    frame->flush_cpu = (uint8_t)cpu;
+    frame->flush_epoch = atomic_load_explicit(&b->epoch, memory_order_relaxed);
+    add(b, va);
 }
 
 void tlb_batch_flush(void)
@@ -77,6 +83,7 @@ bool frame_is_flushed(const struct frame *frame)
 
 void tlb_batch_mark_flushed(struct frame *frame)
 {
-    frame->flush_cpu = (uint8_t)cpu_index();
-    frame->flush_epoch = atomic_load_explicit(&batch_here()->epoch, memory_order_relaxed) - 1;
+    uint32_t cpu = cpu_index();
+    frame->flush_cpu = (uint8_t)cpu;
+    frame->flush_epoch = atomic_load_explicit(&batches[cpu].epoch, memory_order_relaxed) - 1;
 }
