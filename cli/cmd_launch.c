@@ -271,6 +271,7 @@ int cmd_launch(struct cli *cli)
         {"max-local-memory", ARGS_SIZE, &l.local_bytes_max, "SIZE",
          "what resize can give it later; default: twice --local-memory"},
         {"far-memory", ARGS_SIZE, &l.far_bytes, "SIZE", "limit in the pool; default: 1G"},
+        {"vcpus", ARGS_NUMBER, &l.vcpus, "COUNT", "virtual CPUs, 1 to 16; default: 1"},
         {"file", ARGS_LIST, &l.files, "HOST[:GUEST]", "a host file or folder to put in"},
         {"env", ARGS_LIST, &l.environment, "NAME[=VALUE]", "environment; no VALUE: ours"},
         {"dir", ARGS_TEXT, &l.directory, "PATH", "working directory in the guest; default: /"},

@@ -21,7 +21,7 @@ struct far_device_config {
     const char *socket_path; /* made by far_device_open, removed by far_device_close */
     uint64_t slab_bytes;
     uint64_t far_bytes;
-    uint32_t queue_count;        /* 1..16 */
+    uint32_t queue_count;        /* 1..VHOST_QUEUES_MAX */
     uint64_t poll_ns;            /* so long the thread polls in vain before it sleeps */
     struct fabric_choice choice; /* its strings outlive the device */
 };

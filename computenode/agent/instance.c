@@ -265,8 +265,9 @@ static int check_start(const struct instance_host *host, const Dilos__InstanceSt
                       text_format_size(INSTANCE_LOCAL_BYTES_MIN, size),
                       text_format_size(INSTANCE_LOCAL_BYTES_MIN, size));
     }
-    if (spec->vcpus > 1) {
-        return refuse(ret_error, "this kernel runs on one virtual CPU: leave out --vcpus");
+    if (spec->vcpus > INSTANCE_VCPUS_MAX) {
+        return refuse(ret_error, "%u virtual CPUs are too many: give --vcpus %u or fewer",
+                      spec->vcpus, INSTANCE_VCPUS_MAX);
     }
     if (spec->local_bytes_max != 0 && spec->local_bytes_max < spec->local_bytes) {
         return refuse(ret_error, "--max-local-memory is less than --local-memory");

@@ -20,6 +20,7 @@ struct instance;
 
 /* Below this the kernel itself does not start. */
 #define INSTANCE_LOCAL_BYTES_MIN (16 * MIB)
+#define INSTANCE_VCPUS_MAX       16u /* as many as the kernel manages */
 #define INSTANCE_REASON_BYTES    2048u
 #define INSTANCE_SYSCALLS_MAX    128u
 #define INSTANCE_SYSCALL_BYTES   48u

@@ -46,6 +46,7 @@ static int spec_fill(const struct instance *instance, const struct image_result 
     spec->local_bytes = from->local_bytes;
     spec->far_bytes = from->far_bytes;
     spec->slab_bytes = instance->start->slab_bytes;
+    spec->vcpus = from->vcpus;
     spec->mode = from->measure_device ? BOOTSPEC_BENCH_DEVICE : BOOTSPEC_RUN;
     spec->realtime_ns = sys_realtime_ns();
     sys_random(spec->seed, sizeof(spec->seed));
@@ -126,6 +127,19 @@ static bool refuse(struct instance *instance, const char *what, int error)
     return false;
 }
 
+/* More virtual CPUs than the host has are allowed: they take turns. */
+static void note_vcpus(const struct instance *instance)
+{
+    long host = sysconf(_SC_NPROCESSORS_ONLN);
+    uint32_t vcpus = instance->start->spec->vcpus;
+    if (host > 0 && vcpus > (unsigned long)host) {
+        output_log_note(instance->log,
+                        "agent: %u virtual CPUs take turns on the %ld that this host has: expect "
+                        "threads that wait for each other to be slow",
+                        vcpus, host);
+    }
+}
+
 bool instance_boot(struct instance *instance, const struct image_result *image)
 {
     const struct instance_host *host = instance->host;
@@ -144,6 +158,7 @@ bool instance_boot(struct instance *instance, const struct image_result *image)
                       "name is too long)",
                       r);
     }
+    note_vcpus(instance);
     const struct vmm_config config = {
         .qemu = host->qemu,
         .kernel = host->kernel,
@@ -152,6 +167,7 @@ bool instance_boot(struct instance *instance, const struct image_result *image)
         .kvm = host->kvm,
         .devices = true,
         .memory_bytes = instance->local_bytes_max,
+        .vcpus = instance->start->spec->vcpus,
     };
     r = vmm_start(&config, &instance->pid, &instance->pidfd);
     if (r < 0) {

@@ -5,9 +5,9 @@
 #include <string.h>
 
 #include "computenode/agent/instance_internal.h"
+#include "computenode/agent/vmm.h"
 
-#define QUEUE_COUNT 2u
-#define POLL_NS     50000u
+#define POLL_NS 50000u
 /* A foreign guest polls nothing by itself: one queue a vCPU and one more, which Linux may poll. */
 #define FOREIGN_QUEUE_COUNT 4u
 
@@ -88,7 +88,9 @@ int instance_far_open(struct instance *instance)
         .socket_path = path,
         .slab_bytes = instance->start->slab_bytes,
         .far_bytes = instance->start->spec->far_bytes,
-        .queue_count = instance->start->spec->device_only ? FOREIGN_QUEUE_COUNT : QUEUE_COUNT,
+        .queue_count = instance->start->spec->device_only
+                           ? FOREIGN_QUEUE_COUNT
+                           : MAX(instance->start->spec->vcpus, 1u) * VMM_QUEUES_PER_VCPU,
         .poll_ns = POLL_NS,
         .choice = {.local_host_id = instance->host->host_id, .only = instance->host->fabric_only},
     };

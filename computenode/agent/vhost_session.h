@@ -14,7 +14,7 @@
 #include "computenode/agent/vring.h"
 #include "lib/base/compiler.h"
 
-#define VHOST_QUEUES_MAX     16u
+#define VHOST_QUEUES_MAX     32u
 #define VHOST_REASON_BYTES   160u
 #define VHOST_RECEIVE_MS_MAX 2000u /* for the rest of a message */
 

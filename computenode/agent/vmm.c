@@ -75,6 +75,8 @@ static void add_machine(struct command *command, const struct vmm_config *config
     add_pair(command, "-accel", config->kvm ? "kvm" : "tcg");
     /* Emulated "rep movsb" is eight times slower than a loop: the guest must not choose it. */
     add_pair(command, "-cpu", config->kvm ? "host" : "max,-erms,-fsrm");
+    add(command, "-smp");
+    add(command, "%u", MAX(config->vcpus, 1u));
     add(command, "-m");
     add(command, "%lluM", mib);
     add(command, "-object");
@@ -94,7 +96,9 @@ static void add_devices(struct command *command, const struct vmm_config *config
 {
     if (config->devices) {
         add_pair(command, "-chardev", "socket,id=far,path=far");
-        add_pair(command, "-device", "vhost-user-blk,chardev=far,num-queues=2");
+        add(command, "-device");
+        add(command, "vhost-user-blk,chardev=far,num-queues=%u",
+            MAX(config->vcpus, 1u) * VMM_QUEUES_PER_VCPU);
     }
     if (config->image != NULL) {
         /* A comma in a value is doubled; the state folder's path may hold one. */

@@ -12,7 +12,8 @@
 
 #include "lib/base/compiler.h"
 
-#define VMM_PATH_BYTES 1024u
+#define VMM_PATH_BYTES      1024u
+#define VMM_QUEUES_PER_VCPU 2u
 
 struct vmm_config {
     const char *qemu;   /* absolute path */
@@ -22,6 +23,7 @@ struct vmm_config {
     bool kvm;
     bool devices;          /* far (socket "far") and ctl (socket "ctl") */
     uint64_t memory_bytes; /* whole MiB */
+    uint32_t vcpus;        /* 0: one; the far device has VMM_QUEUES_PER_VCPU queues for each */
 };
 
 /*

@@ -82,6 +82,7 @@ static void put_items(struct encoder *e, const struct bootspec *spec)
     put_number(e, BOOTSPEC_SLAB_BYTES, spec->slab_bytes);
     put_number(e, BOOTSPEC_REALTIME_NS, spec->realtime_ns);
     put_number(e, BOOTSPEC_MODE, spec->mode);
+    put_number(e, BOOTSPEC_VCPUS, spec->vcpus);
     put_number(e, BOOTSPEC_USER, (uint64_t)spec->uid << 32 | spec->gid);
     item_begin(e, BOOTSPEC_SEED, BOOTSPEC_SEED_BYTES);
     bytes_put(&e->w, spec->seed, BOOTSPEC_SEED_BYTES);
@@ -225,6 +226,8 @@ static int take_item(uint16_t type, const uint8_t *body, uint32_t length, struct
         return take_number(body, length, &ret->realtime_ns);
     case BOOTSPEC_MODE:
         return take_mode(body, length, ret);
+    case BOOTSPEC_VCPUS:
+        return take_number(body, length, &ret->vcpus);
     case BOOTSPEC_USER:
         return take_user(body, length, ret);
     default:

@@ -39,6 +39,7 @@ enum bootspec_item {
     BOOTSPEC_MODE = 10,       /* u64: enum bootspec_mode */
     BOOTSPEC_USER = 11,       /* u64: uid << 32 | gid */
     BOOTSPEC_PREFETCH = 12,   /* name of the prefetcher: none, readahead, trend */
+    BOOTSPEC_VCPUS = 13,      /* u64: virtual processors of the machine; 0: one */
 };
 
 enum bootspec_mode {
@@ -66,6 +67,7 @@ struct bootspec {
     uint8_t seed[BOOTSPEC_SEED_BYTES];
     uint64_t realtime_ns;
     uint64_t mode; /* enum bootspec_mode */
+    uint64_t vcpus;
     uint32_t uid;
     uint32_t gid;
 };

@@ -91,7 +91,7 @@ def run(arguments, root, environment=(), stdin=b"", signal=None, timeout_s=120, 
         **options):
     """signal: sent once, after the program's first output."""
     result = Run()
-    numbers = dict(spec or {})
+    numbers = dict(spec or {}, vcpus=options.get("vcpus", 1))
     with tempfile.TemporaryDirectory(prefix="dilos-abi-") as folder, \
             socket.socket(socket.AF_UNIX) as listener:
         listener.bind(f"{folder}/control")

@@ -30,7 +30,6 @@ CASES = [
     ("openmp", [], [{}, {"vcpus": 2}]),
     ("memory-threads", ["4", "1024", "4000"], [LITTLE, dict(LITTLE, vcpus=2)]),
 ]
-VCPUS_MAX = int(os.environ.get("DILOS_TEST_VCPUS", "1"))
 
 
 def describe(options):
@@ -66,8 +65,6 @@ def main():
             native = subprocess.run([programs[name]] + arguments, stdout=subprocess.PIPE,
                                     timeout=100, check=False)
             for options in runs:
-                if options.get("vcpus", 1) > VCPUS_MAX:
-                    continue
                 number += 1
                 words = " ".join([name] + arguments)
                 bad = check(root, name, arguments, options, native)

@@ -8,7 +8,7 @@ import subprocess
 import tempfile
 
 ARGUMENT, ENVIRONMENT, DIRECTORY, HOSTNAME, LOCAL_BYTES, FAR_BYTES, SLAB_BYTES, SEED = range(1, 9)
-REALTIME_NS, MODE, USER, PREFETCH = range(9, 13)
+REALTIME_NS, MODE, USER, PREFETCH, VCPUS = range(9, 14)
 RUN, PROBE, BENCH_DEVICE = range(3)
 MIB = 1 << 20
 FAR_DEVICE_BYTES = 1 << 48
@@ -50,12 +50,14 @@ class Result:
 
 
 def command(folder, spec, machine="microvm", memory="128M", cmdline="", root=None, far=False,
-            far_queues=2, extra=()):
+            far_queues=None, vcpus=1, extra=()):
     """The command line; files that it needs are made in `folder`. far: True for a sparse file of
     the size that the far device has in production (on tmpfs; other file systems have no room)."""
+    far_queues = 2 * vcpus if far_queues is None else far_queues
     if machine == "microvm":
         machine = "microvm,acpi=off"
     args = ["qemu-system-x86_64", "-M", machine, "-accel", "tcg", "-cpu", "max,-erms,-fsrm",
+            "-smp", str(vcpus),
             "-m", memory, "-nodefaults", "-no-user-config", "-nographic", "-no-reboot",
             "-global", "virtio-mmio.force-legacy=false",
             "-device", "isa-debug-exit,iobase=0xf4,iosize=4",

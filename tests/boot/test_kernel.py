@@ -25,11 +25,12 @@ def refused(spec, words, **options):
 
 
 def selftest(name, **options):
-    return qemu.run(qemu.bootspec(PROGRAM), cmdline=f"selftest={name}", **options)
+    spec = qemu.bootspec(PROGRAM, vcpus=options.get("vcpus", 1))
+    return qemu.run(spec, cmdline=f"selftest={name}", **options)
 
 
-def panics(name, words, function):
-    result = selftest(name)
+def panics(name, words, function, **options):
+    result = selftest(name, **options)
     line = re.search(rf"^  at 0x[0-9a-f]+ {function}\+0x", result.text, re.M)
     return result.kind == "panic" and words in result.reason and line is not None, result
 
@@ -37,6 +38,15 @@ def panics(name, words, function):
 def succeeds(name, words, **options):
     result = selftest(name, **options)
     return result.kind == "exited" and words in result.reason, result
+
+
+def cpus(count, words, asked=None, says="", **options):
+    """Threads on each of `count` processors; the specification asks for `asked`."""
+    spec = qemu.bootspec(PROGRAM, vcpus=asked or count)
+    result = qemu.run(spec, cmdline="selftest=cpus", vcpus=count, **options)
+    # On q35 the firmware has left the line unfinished.
+    good = f"dilos: exit kind=exited code=0 reason={words}" in result.text
+    return good and says in result.text, result
 
 
 def random_differs():
@@ -87,6 +97,14 @@ def cases():
     yield "sleep lasts as long as asked", lambda: succeeds("sleep", "sleep ok")
     yield "interrupts with ACPI tables", lambda: succeeds(
         "sleep", "sleep ok", machine="microvm,acpi=on", far=True)
+    yield "two processors", lambda: cpus(2, "cpus=2 seen=0x3")
+    yield "four processors on q35", lambda: cpus(4, "cpus=4 seen=0xf", machine="q35")
+    yield "three processors with ACPI tables", lambda: cpus(
+        3, "cpus=3 seen=0x7", machine="microvm,acpi=on")
+    yield "one that does not come is left out", lambda: cpus(
+        2, "cpus=2 seen=0x3", asked=4, says="processor 2 did not start: 2 of 4 run")
+    yield "panic with two processors", lambda: panics(
+        "panic", "asked for it", "test_panic", vcpus=2)
     yield "random bytes differ between starts", random_differs
     yield "device benchmark checks 2000 reads, two queues", lambda: bench_device(2)
     yield "device benchmark, one queue", lambda: bench_device(1)

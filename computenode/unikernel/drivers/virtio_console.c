@@ -4,7 +4,6 @@
 #include <errno.h>
 #include <string.h>
 
-#include "computenode/unikernel/arch/x86_64/cpu.h"
 #include "computenode/unikernel/drivers/virtq.h"
 #include "computenode/unikernel/kernel/dma.h"
 #include "lib/base/bytes.h"
@@ -247,12 +246,4 @@ bool console_readable(void)
 {
     bool more = console.has_current && console.current_offset < console.current_length;
     return more || (virtq_has_used(&console.receive.ring) && !console.receive.ring.broken);
-}
-
-void console_halt(void)
-{
-    virtq_interrupt_on(&console.receive.ring);
-    if (!console_readable()) {
-        cpu_halt();
-    }
 }

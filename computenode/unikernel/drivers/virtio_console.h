@@ -32,7 +32,4 @@ size_t console_read(void *to, size_t capacity);
 /* Has something come that console_read() would give? Two loads. */
 bool console_readable(void);
 
-/* Halts until something has come, or after a tick. */
-void console_halt(void);
-
 #endif

@@ -233,9 +233,12 @@ void virtq_interrupt_off(struct virtq *q)
 
 void virtq_halt(struct virtq *q)
 {
+    cpu_halt_prepare();
     virtq_interrupt_on(q);
     if (!virtq_has_used(q)) {
         cpu_halt();
+    } else {
+        cpu_halt_cancel();
     }
     virtq_interrupt_off(q);
 }

@@ -68,6 +68,7 @@ static void insist(struct thread *t)
 {
     while (!try_take(t)) {
         if (!thread_yield()) {
+            thread_stop_if_asked();
             cpu_relax();
         }
     }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* klog(), panic() and CHECK's failure (port.h, lib/base/check.h). */
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <string.h>
 
 #include "computenode/unikernel/arch/x86_64/power.h"
@@ -9,6 +10,7 @@
 #include "computenode/unikernel/kernel/control.h"
 #include "computenode/unikernel/kernel/format.h"
 #include "computenode/unikernel/kernel/kernel.h"
+#include "computenode/unikernel/kernel/thread.h"
 #include "lib/base/check.h"
 
 #define LINE_BYTES_MAX  512u
@@ -24,12 +26,16 @@ void klog(int level, const char *format, ...)
     control_log(level, line, MIN((size_t)length, sizeof(line) - 1));
 }
 
-/* A panic inside a panic says so on the serial port and goes. */
+/* One processor speaks; a panic inside its panic says so on the serial port and goes. */
 void panic(const char *format, ...)
 {
     static char text[PANIC_BYTES_MAX];
-    static int depth;
-    if (depth++ != 0) {
+    static _Atomic uint32_t speaker; /* processor + 1 */
+    uint32_t nobody = 0;
+    if (!atomic_compare_exchange_strong(&speaker, &nobody, cpu_index() + 1)) {
+        if (nobody != cpu_index() + 1) {
+            thread_stop_here();
+        }
         static const char again[] = "dilos: panic inside panic\n";
         serial_write(again, sizeof(again) - 1);
         power_off(CTL_PANIC);

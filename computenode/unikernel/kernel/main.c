@@ -11,6 +11,7 @@
 #include "computenode/unikernel/arch/x86_64/power.h"
 #include "computenode/unikernel/arch/x86_64/pvh.h"
 #include "computenode/unikernel/arch/x86_64/serial.h"
+#include "computenode/unikernel/arch/x86_64/smp.h"
 #include "computenode/unikernel/arch/x86_64/x86.h"
 #include "computenode/unikernel/drivers/devices.h"
 #include "computenode/unikernel/far/frame.h"
@@ -214,5 +215,6 @@ void boot_main(uint32_t start_info_physical)
         }
         bench_device(devices.far->queues[0], spec.far_bytes);
     }
+    smp_start((uint32_t)MIN(spec.vcpus, (uint64_t)CPU_COUNT_MAX));
     threads_start();
 }

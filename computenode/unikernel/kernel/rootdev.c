@@ -46,7 +46,9 @@ static int transfer(uint64_t sector, const struct blkq_segment *segments, uint32
     }
     blkq_kick(queue);
     while (blkq_poll(queue, &done, 1) == 0) {
-        blkq_wait(queue);
+        if (!thread_yield()) {
+            blkq_wait(queue);
+        }
     }
     return done.status == 0 ? 0 : -EIO;
 }

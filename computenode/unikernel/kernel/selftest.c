@@ -89,12 +89,56 @@ static NOINLINE void test_sleep(void)
     machine_exit(CTL_EXITED, 0, "sleep ok");
 }
 
+static struct {
+    struct thread *main;
+    uint32_t done;
+    uint32_t seen; /* processors */
+    bool wrong;
+} cpus;
+
+/* On one processor: looks where it is, in between waits and makes all others forget. */
+static void on_processor(void *argument)
+{
+    uint32_t wanted = (uint32_t)(uintptr_t)argument;
+    kernel_lock();
+    for (int i = 0; i < 100; i++) {
+        int r = thread_wait(clock_ns() + 100000, THREAD_WAIT_OUTSIDE);
+        cpus.wrong = cpus.wrong || cpu_index() != wanted || r != -ETIMEDOUT;
+        tlb_flush_all();
+    }
+    cpus.seen |= 1u << cpu_index();
+    cpus.done++;
+    thread_wake(cpus.main);
+    kernel_unlock();
+}
+
+static NOINLINE void test_cpus(void)
+{
+    char reason[48];
+    uint32_t count = cpu_count();
+    cpus.main = thread_current();
+    for (uint32_t i = 0; i < 2 * count; i++) {
+        struct thread *t;
+        int r = thread_create(on_processor, (void *)(uintptr_t)(i % count), NULL, &t);
+        CHECK(r == 0);
+        thread_affinity_set(t, (uint16_t)(1u << i % count));
+        thread_start(t);
+    }
+    while (cpus.done < 2 * count) {
+        int r = thread_wait(THREAD_NEVER, THREAD_WAIT_OUTSIDE);
+        CHECK(r == 0);
+    }
+    CHECK(!cpus.wrong);
+    (void)ksnprintf(reason, sizeof(reason), "cpus=%u seen=0x%x", count, cpus.seen);
+    machine_exit(CTL_EXITED, 0, reason);
+}
+
 static const struct {
     const char *name;
     void (*run)(void);
 } tests[] = {
     {"panic", test_panic}, {"check", test_check},   {"null", test_null},   {"stack", test_stack},
-    {"heap", test_heap},   {"random", test_random}, {"sleep", test_sleep},
+    {"heap", test_heap},   {"random", test_random}, {"sleep", test_sleep}, {"cpus", test_cpus},
 };
 
 void selftest(const char *cmdline)

@@ -249,6 +249,21 @@ int thread_create(void (*start)(void *argument), void *argument, void *owner, st
     return 0;
 }
 
+int thread_create_idle(uint32_t cpu, struct thread **ret)
+{
+    struct thread *t;
+    int r = thread_create(NULL, NULL, NULL, &t);
+    if (r == 0) {
+        t->state = THREAD_RUNNING;
+        t->idle = true;
+        t->cpu = cpu;
+        t->affinity = (uint16_t)(1u << cpu);
+        queues[cpu].idle = t;
+        *ret = t;
+    }
+    return r;
+}
+
 void thread_discard(struct thread *t)
 {
     CHECK(t->state == THREAD_NEW);
@@ -304,9 +319,10 @@ static void sleepers_insert(struct queue *q, struct thread *t)
 /* Under the spin lock. */
 static void wake(struct thread *t, bool first)
 {
-    if (t->state != THREAD_BLOCKED) {
+    if (!t->waits) { /* it runs, or is blocked by the kernel lock, which wakes it itself */
         return;
     }
+    t->waits = false;
     list_remove(&t->sleep_link);
     if (t->stuck) {
         t->stuck = false;
@@ -331,6 +347,7 @@ static void block(struct thread *t, uint64_t deadline_ns, bool stuck)
     t->stuck = stuck;
     stuck_count += stuck ? 1 : 0;
     t->may_move = true;
+    t->waits = true;
     fpu_save_current();
     move(t, THREAD_BLOCKED);
     schedule();
@@ -487,14 +504,19 @@ void thread_stop_here(void)
     }
 }
 
+void thread_stop_if_asked(void)
+{
+    if (atomic_load_explicit(&stopping, memory_order_relaxed)) {
+        thread_stop_here();
+    }
+}
+
 void thread_before_user(void)
 {
     for (;;) {
         struct queue *q = queue_here();
         struct thread *t = thread_current();
-        if (atomic_load_explicit(&stopping, memory_order_relaxed)) {
-            thread_stop_here();
-        }
+        thread_stop_if_asked();
         bool elsewhere = (t->affinity >> cpu_index() & 1) == 0;
         if (!elsewhere && (!q->reschedule || atomic_load(&q->ready_count) == 0)) {
             return;
@@ -554,9 +576,7 @@ void thread_idle(void)
     lapic_timer(clock_ns() + TICK_NS);
     for (;;) {
         run_others();
-        if (atomic_load(&stopping)) {
-            thread_stop_here();
-        }
+        thread_stop_if_asked();
         if (pager_idle() || poll_ready(q)) {
             continue;
         }

@@ -44,6 +44,7 @@ struct thread {
     uint32_t slot;       /* of its memory */
     uint16_t affinity;   /* bit i: it may run on processor i */
     bool may_move;       /* while ready: another processor may take it */
+    bool waits;          /* it is blocked in thread_wait() */
     bool woken;          /* by thread_wake(), since it last began to wait */
     bool interrupted;    /* waits end with -EINTR */
     bool attention;      /* linux_attention() before it returns to ring 3 */
@@ -76,6 +77,8 @@ struct thread *thread_boot(void);
 int thread_create(void (*start)(void *argument), void *argument, void *owner,
                   struct thread **ret) MUST_CHECK;
 void thread_start(struct thread *t);
+/* The idle thread of another processor, which runs already as far as others know. */
+int thread_create_idle(uint32_t cpu, struct thread **ret) MUST_CHECK;
 /* One that was not started is not wanted after all. */
 void thread_discard(struct thread *t);
 
@@ -130,6 +133,9 @@ void thread_poked(void);
  * `wait_ns`: true if all have stopped. For the end of the machine.
  */
 bool thread_stop_others(uint64_t wait_ns);
+
+/* Where an idle thread waits: stops if the machine does. */
+void thread_stop_if_asked(void);
 
 /* Stops this processor for good; the others do not wait for it. */
 NORETURN void thread_stop_here(void);

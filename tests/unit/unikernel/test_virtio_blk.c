@@ -184,6 +184,14 @@ static void serve(uint16_t queue)
     model.seen[queue] = (uint16_t)(first + count);
 }
 
+void cpu_halt_prepare(void)
+{
+}
+
+void cpu_halt_cancel(void)
+{
+}
+
 void cpu_halt(void)
 {
     for (uint16_t i = 0; i < model.queue_count; i++) {

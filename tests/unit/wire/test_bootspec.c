@@ -36,6 +36,7 @@ static void fill(void)
     spec.slab_bytes = MIB;
     spec.realtime_ns = 1700000000000000000;
     spec.mode = BOOTSPEC_BENCH_DEVICE;
+    spec.vcpus = 3;
     spec.uid = 7;
     spec.gid = UINT32_MAX;
     memset(spec.seed, 0xa5, sizeof(spec.seed));
@@ -64,6 +65,7 @@ static void test_round_trip(void)
     EXPECT_EQ(read_back.slab_bytes, MIB);
     EXPECT_EQ(read_back.realtime_ns, 1700000000000000000);
     EXPECT_EQ(read_back.mode, BOOTSPEC_BENCH_DEVICE);
+    EXPECT_EQ(read_back.vcpus, 3);
     EXPECT_EQ(read_back.uid, 7);
     EXPECT_EQ(read_back.gid, UINT32_MAX);
     EXPECT(memcmp(read_back.seed, spec.seed, sizeof(spec.seed)) == 0);

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "computenode/unikernel/arch/x86_64/lapic.h"
 
+#include <stdatomic.h>
+
 #include "computenode/unikernel/arch/x86_64/cpu.h"
 #include "computenode/unikernel/arch/x86_64/layout.h"
 #include "computenode/unikernel/arch/x86_64/paging.h"
@@ -38,6 +40,7 @@
 #define WAIT_NS_MIN  UINT64_C(2000)
 
 static uint64_t timer_hz; /* after the divider */
+static atomic_bool stopping;
 
 static volatile uint32_t *lapic(uint32_t offset)
 {
@@ -113,9 +116,15 @@ void lapic_interrupt(uint32_t to)
 
 void lapic_stop_others(void)
 {
+    atomic_store(&stopping, true);
     if (cpu_count() > 1) {
         command(0, COMMAND_OTHERS | COMMAND_ASSERT | COMMAND_NMI);
     }
+}
+
+bool lapic_stopping(void)
+{
+    return atomic_load(&stopping);
 }
 
 void lapic_send_init(uint32_t to)

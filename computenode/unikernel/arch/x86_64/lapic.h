@@ -6,6 +6,7 @@
 #ifndef DILOS_UNIKERNEL_ARCH_LAPIC_H
 #define DILOS_UNIKERNEL_ARCH_LAPIC_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 /* On each processor; on the first after clock_init(): it finds out how fast the timer runs. */
@@ -22,6 +23,8 @@ void lapic_interrupt(uint32_t to);
 
 /* Stops all other processors, wherever they are; they do not come back (a panic). */
 void lapic_stop_others(void);
+/* Has one called it? Then an NMI means that. */
+bool lapic_stopping(void);
 
 /* The three interrupts that start a processor at a page below 1 MiB (Intel SDM vol. 3, 9.4.4). */
 void lapic_send_init(uint32_t to);

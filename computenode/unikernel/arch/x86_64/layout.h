@@ -39,6 +39,9 @@
 #define REGS_ORIG_RAX 120
 #define REGS_CS       136
 
+/* Where other processors start (ap.S): a page below 1 MiB, which is nobody's memory. */
+#define AP_CODE_PHYSICAL 0x8000
+
 #define KERNEL_STACK_BYTES 65536
 #define IST_STACK_BYTES    8192
 

@@ -108,6 +108,7 @@ boot_gdt_pointer:
 
     .section .bss
     .balign 4096
+    .globl boot_pml4
 boot_pml4:
     .skip 4096
 boot_pdpt:

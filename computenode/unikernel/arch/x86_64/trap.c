@@ -6,6 +6,7 @@
 #include "computenode/unikernel/arch/x86_64/cpu.h"
 #include "computenode/unikernel/arch/x86_64/fpu.h"
 #include "computenode/unikernel/arch/x86_64/irq.h"
+#include "computenode/unikernel/arch/x86_64/lapic.h"
 #include "computenode/unikernel/arch/x86_64/layout.h"
 #include "computenode/unikernel/arch/x86_64/tlb.h"
 #include "computenode/unikernel/arch/x86_64/x86.h"
@@ -13,6 +14,7 @@
 #include "computenode/unikernel/kernel/backtrace.h"
 #include "computenode/unikernel/kernel/thread.h"
 
+#define VECTOR_NMI           2
 #define VECTOR_PROTECTION    13
 #define VECTOR_PAGE_FAULT    14
 #define EXCEPTION_COUNT      32
@@ -186,6 +188,9 @@ void trap_entry(unsigned vector, struct user_regs *regs, uint64_t error_code)
 
 void trap_fatal(unsigned vector, struct user_regs *regs, uint64_t error_code)
 {
+    if (vector == VECTOR_NMI && lapic_stopping()) {
+        thread_stop_here();
+    }
     panic_exception(vector, regs, error_code, cr2_read());
 }
 
