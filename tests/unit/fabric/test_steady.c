@@ -349,7 +349,8 @@ static uint32_t wraps;
 
 static int wrap(void *context, struct fabric_peer *peer, struct fabric_peer **ret)
 {
-    const struct fabric_trouble plan = {.seed = ++wraps,
+    wraps++;
+    const struct fabric_trouble plan = {.seed = wraps,
                                         .busy_permille = 50,
                                         .delay_permille = 300,
                                         .delay_polls_max = 20,
