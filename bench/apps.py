@@ -24,7 +24,7 @@ RATIOS_TINY = (0.5, 1.0)
 # At ratio 1.0 nothing shall page: the unikernel's own memory comes on top.
 OWN_BYTES = 16 * MIB
 GRAPH = 'graph.bin'
-EDGES_PER_VERTEX = 16
+SCALE = 18
 
 
 class Sizes:
@@ -32,7 +32,7 @@ class Sizes:
 
     def __init__(self, options):
         self.mib = 48 if options.tiny else 136 if options.quick else 160
-        self.scale = 18 if options.tiny else 20
+        self.edges_per_vertex = 16 if options.tiny else 80 if options.quick else 96
         self.rounds = 1 if options.tiny or options.quick else 3
 
 
@@ -88,10 +88,11 @@ def make_case(claim, ratio, sizes, options, graph):
                 own_bytes=OWN_BYTES if ratio == 1 else 0, may_be_refused=threads > 1)
 
 
-def make_graph(folder, scale):
+def make_graph(folder, edges_per_vertex):
     path = os.path.join(folder, GRAPH)
-    progress(f'kronecker graph of 2^{scale} vertices')
-    done = subprocess.run([program('kronecker'), path, str(scale), str(EDGES_PER_VERTEX), '1'],
+    progress(f'kronecker graph of 2^{SCALE} vertices, {edges_per_vertex} edges each')
+    done = subprocess.run([program('kronecker'), path, str(SCALE), str(edges_per_vertex),
+                           '1'],
                           capture_output=True, text=True, check=False)
     if done.returncode != 0:
         raise BenchError(f'the graph was not made: {done.stderr}')
@@ -109,7 +110,7 @@ def run(claims, options):
     sizes = Sizes(options)
     with tempfile.TemporaryDirectory(prefix='dilos-bench-') as folder:
         wanted = {PROGRAMS[claim](sizes)[0] for claim in claims}
-        graph = make_graph(folder, sizes.scale) if 'graph' in wanted else None
+        graph = make_graph(folder, sizes.edges_per_vertex) if 'graph' in wanted else None
         cases = [make_case(claim, ratio, sizes, options, graph)
                  for claim in claims for ratio in ratios_of(options)]
         comparison = Comparison(cases, options)

@@ -18,7 +18,6 @@
 #define UNSEEN     UINT32_MAX
 #define RANK_TOTAL (UINT64_C(1) << 52)
 #define DAMPING    870u /* of 1024 */
-#define LEVELS_MAX 1024u
 
 static void read_all(int fd, void *to, uint64_t bytes)
 {
@@ -105,62 +104,61 @@ struct search {
     uint32_t *depth;   /* of each vertex from the source */
     uint64_t *paths;   /* shortest ones from the source */
     double *dependent; /* Brandes' delta */
-    uint32_t *order;   /* vertices, by depth */
-    uint64_t order_count;
-    uint64_t level_start[LEVELS_MAX + 2];
-    uint32_t levels;
 };
 
-static void visit(struct search *s, uint32_t v)
+/* A level is found by going through all depths: rows are then read in their order in memory. */
+static void visit(const struct search *s, uint64_t v, uint64_t *found)
 {
     const struct graph *g = s->graph;
     uint64_t paths = s->paths[v];
     uint32_t below = s->depth[v] + 1;
     for (uint32_t i = g->offsets[v]; i < g->offsets[v + 1]; i++) {
         uint32_t u = g->neighbours[i];
-        uint32_t seen = UNSEEN;
-        if (__atomic_load_n(&s->depth[u], __ATOMIC_RELAXED) == UNSEEN &&
-            __atomic_compare_exchange_n(&s->depth[u], &seen, below, 0, __ATOMIC_RELAXED,
-                                        __ATOMIC_RELAXED)) {
-            s->order[__atomic_fetch_add(&s->order_count, 1, __ATOMIC_RELAXED)] = u;
+        uint32_t depth = __atomic_load_n(&s->depth[u], __ATOMIC_RELAXED);
+        if (depth == UNSEEN) {
+            __atomic_store_n(&s->depth[u], below, __ATOMIC_RELAXED); /* as others might */
+            ++*found;
         }
-        if (__atomic_load_n(&s->depth[u], __ATOMIC_RELAXED) == below) {
+        if (depth == UNSEEN || depth == below) {
             (void)__atomic_fetch_add(&s->paths[u], paths, __ATOMIC_RELAXED);
         }
     }
 }
 
-static void search_forward(struct search *s, uint32_t source)
+/* Returns how many levels there are. */
+static uint32_t search_forward(const struct search *s, uint32_t source)
 {
-    memset(s->depth, 0xff, s->graph->vertices * sizeof(*s->depth));
-    memset(s->paths, 0, s->graph->vertices * sizeof(*s->paths));
+    uint64_t vertices = s->graph->vertices;
+    memset(s->depth, 0xff, vertices * sizeof(*s->depth));
+    memset(s->paths, 0, vertices * sizeof(*s->paths));
     s->depth[source] = 0;
     s->paths[source] = 1;
-    s->order[0] = source;
-    s->order_count = 1;
-    s->levels = 0;
-    s->level_start[0] = 0;
-    while (s->level_start[s->levels] < s->order_count && s->levels < LEVELS_MAX) {
-        uint64_t first = s->level_start[s->levels];
-        uint64_t end = s->order_count;
-#pragma omp parallel for schedule(dynamic, CHUNK)
-        for (uint64_t i = first; i < end; i++) {
-            visit(s, s->order[i]);
+    uint64_t found = 1;
+    uint32_t level = 0;
+    for (; found > 0; level++) {
+        found = 0;
+#pragma omp parallel for schedule(dynamic, CHUNK) reduction(+ : found)
+        for (uint64_t v = 0; v < vertices; v++) {
+            if (__atomic_load_n(&s->depth[v], __ATOMIC_RELAXED) == level) {
+                visit(s, v, &found);
+            }
         }
-        s->level_start[++s->levels] = end;
     }
+    return level;
 }
 
-static void search_back(struct search *s, uint64_t first, uint64_t end, double *scores)
+static void search_back(const struct search *s, uint32_t level, double *scores)
 {
     const struct graph *g = s->graph;
 #pragma omp parallel for schedule(dynamic, CHUNK)
-    for (uint64_t i = first; i < end; i++) {
-        uint32_t v = s->order[i];
+    for (uint64_t v = 0; v < g->vertices; v++) {
+        if (s->depth[v] != level) {
+            continue;
+        }
         double sum = 0;
-        for (uint32_t j = g->offsets[v]; j < g->offsets[v + 1]; j++) {
-            uint32_t u = g->neighbours[j];
-            if (s->depth[u] == s->depth[v] + 1) {
+        for (uint32_t i = g->offsets[v]; i < g->offsets[v + 1]; i++) {
+            uint32_t u = g->neighbours[i];
+            if (s->depth[u] == level + 1) {
                 sum += (double)s->paths[v] / (double)s->paths[u] * (1 + s->dependent[u]);
             }
         }
@@ -174,23 +172,23 @@ static uint64_t betweenness(const struct graph *g, uint64_t sources, uint64_t *r
     struct search s = {.graph = g,
                        .depth = bench_memory(g->vertices * sizeof(*s.depth)),
                        .paths = bench_memory(g->vertices * sizeof(*s.paths)),
-                       .dependent = bench_memory(g->vertices * sizeof(*s.dependent)),
-                       .order = bench_memory(g->vertices * sizeof(*s.order))};
+                       .dependent = bench_memory(g->vertices * sizeof(*s.dependent))};
     double *scores = bench_memory(g->vertices * sizeof(*scores));
     uint64_t state = 1;
+    uint32_t levels = 0;
     uint64_t start_ns = bench_now_ns();
     for (uint64_t i = 0; i < sources; i++) {
         uint32_t source;
         do {
             source = (uint32_t)((bench_random(&state) >> 20) % g->vertices);
         } while (g->offsets[source] == g->offsets[source + 1]);
-        search_forward(&s, source);
-        for (uint32_t level = s.levels; level-- > 0;) {
-            search_back(&s, s.level_start[level], s.level_start[level + 1], scores);
+        levels = search_forward(&s, source);
+        for (uint32_t level = levels; level-- > 0;) {
+            search_back(&s, level, scores);
         }
     }
     *ret_ns = bench_now_ns() - start_ns;
-    uint64_t checksum = s.levels;
+    uint64_t checksum = levels;
     for (uint64_t v = 0; v < g->vertices; v++) {
         uint64_t bits;
         memcpy(&bits, &scores[v], sizeof(bits));

@@ -10,7 +10,8 @@
 #include "bench/guest/bench.h"
 #include "bench/guest/graph.h"
 
-#define SCALE_MAX 24u
+#define SCALE_MAX  22u
+#define FACTOR_MAX 128u
 
 struct edge {
     uint32_t from;
@@ -105,7 +106,7 @@ int main(int argc, char **argv)
     uint32_t scale = argc > 2 ? (uint32_t)strtoul(argv[2], NULL, 10) : 0;
     uint64_t factor = argc > 3 ? strtoull(argv[3], NULL, 10) : 0;
     uint64_t state = argc > 4 ? strtoull(argv[4], NULL, 10) * 2 + 1 : 1;
-    if (scale == 0 || scale > SCALE_MAX || factor == 0 || factor > 64) {
+    if (scale == 0 || scale > SCALE_MAX || factor == 0 || factor > FACTOR_MAX) {
         bench_die(BENCH_USAGE, "usage: kronecker FILE SCALE EDGES_PER_VERTEX [SEED]");
     }
     struct graph g = {.vertices = UINT64_C(1) << scale};
