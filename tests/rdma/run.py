@@ -60,7 +60,8 @@ def script(programs):
     lines = []
     for text in programs:
         words = ' '.join(shlex.quote(word) for word in command(text))
-        lines += [f'echo "@@PART {text}"', f'{words} 2>&1', 'echo "@@END $?"']
+        name = os.path.basename(text.split()[0]) + ' '.join([''] + text.split()[1:3])
+        lines += [f'echo "@@PART {name}"', f'{words} 2>&1', 'echo "@@END $?"']
     return '\n'.join(lines) + '\n'
 
 
