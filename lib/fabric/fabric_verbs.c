@@ -29,8 +29,10 @@
 #include "lib/sys/sys.h"
 
 #define NS_PER_MS 1000000ull
-/* The control connection and the device are looked at on every so many polls. */
-#define LOOK_POLLS    64u
+/* The control connection is looked at on every so many polls, and the device on every so many
+ * looks: each is a system call. */
+#define LOOK_POLLS    512u
+#define DEVICE_LOOKS  16u
 #define CQ_ENTRIES    1024
 #define KEEP_IDLE_S   5
 #define KEEP_COUNT    3
@@ -386,7 +388,9 @@ static void look(struct verbs_peer *verbs, struct fabric_sink *sink)
 {
     verbs->polls = 0;
     verbs->look = false;
-    verbs_domain_look(verbs->domain);
+    if (verbs->looks++ % DEVICE_LOOKS == 0) {
+        verbs_domain_look(verbs->domain);
+    }
     if (atomic_load(&verbs->domain->lost) || receive(verbs, sink) != 0) {
         die(verbs);
         return;

@@ -77,6 +77,7 @@ struct verbs_peer {
     bool armed; /* the next completion wakes */
     bool look;  /* at the control connection, with the next poll */
     uint32_t polls;
+    uint32_t looks;
 
     struct ibv_qp *queue;
     enum verbs_queue_state queue_state;

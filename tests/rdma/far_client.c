@@ -103,7 +103,7 @@ static uint64_t run(struct client *client, bool write)
         uint64_t begin_ns = sys_monotonic_ns();
         front_kick(&client->front, 0);
         for (uint32_t i = 0; i < batch; i++) {
-            if (!front_wait(&client->front, 0, WAIT_MS, &done[i])) {
+            if (!front_spin(&client->front, 0, WAIT_MS, &done[i])) {
                 die("no answer", sent);
             }
         }

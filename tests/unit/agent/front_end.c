@@ -365,6 +365,18 @@ bool front_wait(struct front_end *front, uint32_t index, uint32_t timeout_ms,
     return true;
 }
 
+bool front_spin(struct front_end *front, uint32_t index, uint32_t timeout_ms,
+                struct front_done *ret)
+{
+    uint64_t deadline = sys_monotonic_ns() + timeout_ms * 1000000ull;
+    while (!take(front, index, ret)) {
+        if (sys_monotonic_ns() > deadline) {
+            return false;
+        }
+    }
+    return true;
+}
+
 int front_stop(struct front_end *front, uint32_t index)
 {
     uint8_t body[VHOST_USER_BODY_BYTES_MAX];

@@ -84,6 +84,9 @@ void front_kick(struct front_end *front, uint32_t queue);
 /* Takes one answer; waits at most timeout_ms. */
 bool front_wait(struct front_end *front, uint32_t queue, uint32_t timeout_ms,
                 struct front_done *ret);
+/* The same, without ever sleeping or asking to be told. */
+bool front_spin(struct front_end *front, uint32_t queue, uint32_t timeout_ms,
+                struct front_done *ret);
 /* Stops the queue as GET_VRING_BASE does; returns the index, or -1. */
 int front_stop(struct front_end *front, uint32_t queue);
 
