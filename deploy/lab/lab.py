@@ -171,6 +171,8 @@ class Lab:
     def start(self, name, command):
         daemon = Daemon(self, name, command)
         self.daemons.append(daemon)
+        if self.outlive:
+            self.save()  # also for whoever comes after this process was killed
         return daemon
 
     # ---- daemons
@@ -269,17 +271,21 @@ class Lab:
     def save(self):
         rows = [{'name': d.name, 'pid': d.pid, 'started': process_start(d.pid)}
                 for d in self.daemons if d.alive()]
-        with open(self.path('lab.json'), 'w', encoding='utf-8') as f:
+        with open(self.path('lab.json.new'), 'w', encoding='utf-8') as f:
             json.dump({'processes': rows}, f)
+        os.replace(f.name, self.path('lab.json'))
 
 
 def stop_saved(folder):
     """Ends the processes of a lab that was saved. Returns their names."""
     try:
         with open(os.path.join(folder, 'lab.json'), encoding='utf-8') as f:
-            rows = json.load(f)['processes']
+            rows = [{'name': str(r['name']), 'pid': int(r['pid']), 'started': r['started']}
+                    for r in json.load(f)['processes']]
     except FileNotFoundError:
         return []
+    except (ValueError, KeyError, TypeError):
+        rows = []  # cut off, or somebody else's
     alive = [r for r in rows if r['started'] is not None
              and process_start(r['pid']) == r['started']]
     # The agent first: its instances end in order while their memory is still there.

@@ -15,7 +15,7 @@ from lab import lab as labs  # noqa: E402  pylint: disable=wrong-import-position
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 MIB = 1 << 20
-DATA_BYTES = 24 * MIB
+DATA_MIB = 24
 LISTS = '/var/lib/apt/lists'
 LOCAL_PART = 4           # local memory is the native maximum divided by this
 LOCAL_BYTES_MIN = 16 * MIB
@@ -104,8 +104,8 @@ def package_text(limit_bytes):
     raise Failure('apt keeps no package list here', 'apt-get update, as root, then again')
 
 
-def make_data(folder):
-    data, origin = package_text(DATA_BYTES)
+def make_data(folder, data_mib):
+    data, origin = package_text(data_mib * MIB)
     # Whole records only.
     data = data[:data.rfind(b'\n\n') + 1]
     with open(os.path.join(folder, 'packages.txt'), 'wb') as f:
@@ -243,7 +243,7 @@ def make_folder(state):
 
 def show(steps, lab, options):
     steps.start("data: this machine's list of Debian packages")
-    make_data(options.state)
+    make_data(options.state, options.data)
     steps.start('native run: gawk -f index.awk packages.txt')
     peak = run_native(options.state)
     local_bytes = max(peak // LOCAL_PART // MIB * MIB, LOCAL_BYTES_MIN)
@@ -294,9 +294,12 @@ def main():
     parser.add_argument('--keep', action='store_true')
     parser.add_argument('--stop', action='store_true')
     parser.add_argument('--no-setup', action='store_true')
+    parser.add_argument('--data', type=int, default=DATA_MIB)
     parser.add_argument('--state', default=default_state())
     options = parser.parse_args()
     options.state = os.path.abspath(options.state)
+    if not 2 <= options.data <= 256:
+        parser.error('--data has to be from 2 to 256')
     # Ended from outside: leave nothing behind, as after Ctrl-C.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     signal.signal(signal.SIGHUP, signal.default_int_handler)
