@@ -72,6 +72,34 @@ static int write_spec(const struct instance *instance, const struct image_result
     return r;
 }
 
+/*
+ * Before it has a control channel the kernel says on the serial port why it ends:
+ * "dilos: exit kind=KIND code=N reason=TEXT".
+ */
+static bool verdict_of_serial(struct instance *instance, const char *said)
+{
+    static const char *const kinds[] = {"refused", "no-memory", "far-lost", "panic"};
+    static const char mark[] = "dilos: exit kind=";
+    const char *from = strstr(said, mark);
+    char kind[16];
+    int code = 0;
+    int reason_at = 0;
+    if (from == NULL || sscanf(from + sizeof(mark) - 1, "%15[a-z-] code=%d reason=%n", kind, &code,
+                               &reason_at) != 2) {
+        return false;
+    }
+    const char *reason = from + sizeof(mark) - 1 + reason_at;
+    for (size_t i = 0; i < ARRAY_LEN(kinds) && reason_at > 0; i++) {
+        if (strcmp(kinds[i], kind) == 0) {
+            bool local = strstr(reason, "local memory") != NULL;
+            instance_verdict(instance, kinds[i], code, "%.*s%s", (int)strcspn(reason, "\n"), reason,
+                             local ? "; give it more with --local-memory" : "");
+            return true;
+        }
+    }
+    return false;
+}
+
 /* QEMU is gone. What it left says why, unless the kernel has told. */
 static void verdict_of_exit(struct instance *instance, const siginfo_t *info)
 {
@@ -85,11 +113,16 @@ static void verdict_of_exit(struct instance *instance, const siginfo_t *info)
                          "on request; it did not end by itself in time");
         return;
     }
-    (void)snprintf(path, sizeof(path), "%s/qemu.log", instance->folder);
+    (void)snprintf(path, sizeof(path), "%s/serial", instance->folder);
     vmm_tail(path, said, sizeof(said));
-    if (said[0] == '\0') {
-        (void)snprintf(path, sizeof(path), "%s/serial", instance->folder);
-        vmm_tail(path, said, sizeof(said));
+    if (verdict_of_serial(instance, said)) {
+        return;
+    }
+    char complaint[TAIL_BYTES];
+    (void)snprintf(path, sizeof(path), "%s/qemu.log", instance->folder);
+    vmm_tail(path, complaint, sizeof(complaint));
+    if (complaint[0] != '\0') {
+        (void)strcpy(said, complaint);
     }
     instance_verdict(instance, "vmm", info->si_status, "QEMU ended by %s %d: %s",
                      info->si_code == CLD_EXITED ? "exit status" : "signal", info->si_status,

@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Agents that can't start instances, or whose VMs die; programs larger than their local memory."""
 import os
+import re
 import subprocess
 import sys
 
-from support import (BIG, Lab, LabError, LARGE, expect_good, launch, run, start_pool, stdout_of,
+from support import (BEHAVE, BIG, Lab, LabError, LARGE, expect_good, launch, run, start_pool, stdout_of,
                      tap, wait_all_free)
 from lab.lab import program
 from lab.tap import expect, expect_equal, expect_in
@@ -102,9 +103,17 @@ def test_larger_than_all_memory(lab, _):
 
 
 def test_local_memory_too_small(lab, _):
-    done = launch(lab, 'tiny', '/bin/true', local='4M', options=('--agent', 'a1', '--wait'))
-    expect_equal(done.returncode, 4, done.stderr)
-    expect_in('--local-memory', done.stderr, 'what helps')
+    for size in ('1M', '4M'):
+        done = launch(lab, 'tiny', '/bin/true', local=size, options=('--agent', 'a1', '--wait'))
+        expect_equal(done.returncode, 4, done.stderr)
+        expect_in('the kernel needs', done.stderr, 'the smallest that works')
+        expect_in('--local-memory', done.stderr, 'what helps')
+    kib = int(re.search(r'needs (\d+) KiB', done.stderr)[1])
+    # RAM is a few pages more then, and so is what the kernel needs to keep account of it.
+    instance = run(lab, 'smallest', BEHAVE, 'hold', '8', '0', local=f'{kib + 64}K',
+                   options=('--agent', 'a1'))
+    expect_good(instance)
+    expect_equal(stdout_of(lab, 'smallest'), b'filled\nverified\n', 'it pages in that')
 
 
 def main():

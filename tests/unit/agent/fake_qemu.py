@@ -42,6 +42,11 @@ def main():
     if name == 'dies':
         sys.stderr.write('no such machine\n')
         sys.exit(3)
+    if name == 'early-end':
+        with open('serial', 'w', encoding='ascii') as f:
+            f.write('dilos: boot\ndilos: exit kind=refused code=1 '
+                    'reason=local memory of 4096 KiB is too small: the kernel needs 4756 KiB\n')
+        sys.exit(9)
     far = connect('far')
     ctl = connect('ctl')
     if name == 'garbage':

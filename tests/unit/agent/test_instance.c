@@ -148,6 +148,14 @@ static void test_qemu_dies(void)
     finish();
 }
 
+/* It has no control channel yet. */
+static void test_kernel_refuses(void)
+{
+    EXPECT_EQ(start("early-end", "/bin/true", 4 * MIB), 0);
+    expect_end("refused", 1, "the kernel needs 4756 KiB; give it more with --local-memory");
+    finish();
+}
+
 static void test_broken_rules(void)
 {
     EXPECT_EQ(start("garbage", "/bin/true", 32 * MIB), 0);
@@ -335,6 +343,7 @@ int main(void)
     TAP_RUN(test_output_and_exit);
     TAP_RUN(test_other_ends);
     TAP_RUN(test_qemu_dies);
+    TAP_RUN(test_kernel_refuses);
     TAP_RUN(test_broken_rules);
     TAP_RUN(test_stop);
     TAP_RUN(test_changes);
