@@ -5,8 +5,8 @@ import re
 import subprocess
 import sys
 
-from support import (BEHAVE, BIG, Lab, LabError, LARGE, expect_good, launch, run, start_pool, stdout_of,
-                     tap, wait_all_free)
+from support import (BEHAVE, BIG, Lab, LabError, LARGE, expect_good, launch, run, start_pool,
+                     stdout_of, tap, wait_all_free)
 from lab.lab import program
 from lab.tap import expect, expect_equal, expect_in
 
