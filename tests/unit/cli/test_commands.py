@@ -61,13 +61,41 @@ def test_help_lists_every_command():
     controller = start({})
     text = ctl(controller, 'help').stdout
     for name in ('status', 'node list', 'node inspect', 'slab list', 'slab inspect', 'launch', 'ps',
-                 'inspect', 'logs', 'stop', 'wait', 'rm', 'events', 'image build', 'image list',
-                 'version', 'help'):
+                 'inspect', 'logs', 'tune', 'resize', 'stop', 'wait', 'rm', 'events', 'image build',
+                 'image list', 'version', 'help'):
         expect_in('  ' + name, text, 'help')
         one = ctl(controller, *name.split(), '--help')
         expect_equal(one.returncode, 0, name)
         expect_in('\nexamples\n  ', one.stdout, name)
     expect_equal(controller.asked, [], 'help asks nobody')
+
+
+def all_options(controller):
+    """{(command, option)} of every command, as --help tells them."""
+    commands = [line[2:].split('  ')[0].strip() for line in
+                ctl(controller, 'help').stdout.split('examples')[0].splitlines()
+                if line.startswith('  ')]
+    names = [c for c in commands if c and not c.startswith('-') and c[0].islower()]
+    for name in names:
+        for line in ctl(controller, *name.split(), '--help').stdout.splitlines():
+            if line.startswith('  --'):
+                yield name, line.split()[0]
+
+
+def test_man_and_completion_know_everything():
+    folder = os.path.join(os.environ['DILOS_SOURCE'], 'cli')
+    with open(os.path.join(folder, 'man', 'dilosctl.1'), encoding='utf-8') as f:
+        manual = f.read().replace('\\-', '-')
+    with open(os.path.join(folder, 'completion', 'dilosctl'), encoding='utf-8') as f:
+        completion = f.read()
+    options = set(all_options(start({})))
+    commands = {command for command, _ in options}
+    expect(len(commands) >= 18 and len(options) > 60, f'{len(commands)}, {len(options)}')
+    for command in commands:
+        expect_in(command, manual, 'the manual page')
+        expect_in(command.split()[0], completion.split("commands='")[1].split("'")[0], 'completion')
+    missing = sorted(f'{c} {o}' for c, o in options if o not in manual)
+    expect_equal(missing, [], 'options that the manual page does not have')
 
 
 def test_usage_errors_name_what_was_meant():
