@@ -280,7 +280,7 @@ int cmd_launch(struct cli *cli)
         {"vcpus", ARGS_NUMBER, &l.vcpus, "COUNT", "virtual processors; default: 1"},
         {"prefetch", ARGS_TEXT, &l.prefetch, "KIND", "none, readahead or trend; default: none"},
         {"measure-device", ARGS_FLAG, &l.measure_device, NULL,
-         "first time bare reads of the far device: one JSON line on stdout"},
+         "first time bare reads of the far device: JSON lines on stdout"},
         {"device-only", ARGS_FLAG, &l.device_only, NULL,
          "no VM: the agent serves far memory on a socket, named in the kernel log, for another "
          "VMM"},

@@ -6,6 +6,7 @@ native run before its figure counts. Linux swapping to far memory is swept over 
 first run, the best of them (Options.keep) in each further run; the best median of those that took
 part in all runs is the row `linux-swap`.
 """
+import json
 import os
 import subprocess
 import tempfile
@@ -14,6 +15,7 @@ from .linux import SWAP_FAR, SWAP_NONE, SWAP_ZRAM, Job, LinuxGuests
 from .pool import LOCAL_BYTES_MIN, MIB, Pool, checked_result, program, progress, round_up
 from .rows import BenchError, Refused, Table, best_variant, result_line
 
+DEVICE = 'device'
 DILOS, SWAP, ZRAM, LINUX = 'dilos', 'linux-swap', 'linux-zram', 'linux'
 SYSTEMS = (DILOS, SWAP, ZRAM, LINUX)
 SWAP_SPARE = 32 * MIB
@@ -29,12 +31,13 @@ class Case:
     figures: of a program's result, [(what is added to the claim's name, value)].
     wanted_bytes: what the program touches in all; None: what it had resident natively. It gets
     local_ratio of that, and own_bytes more, as its memory: the size of our guest, the limit of its
-    memory cgroup in Linux. may_be_refused: it needs what our guest may lack.
+    memory cgroup in Linux. may_be_refused: it needs what our guest may lack. device: which figure
+    of bare reads in the same boot of our guest (its system and key) is the row `device`.
     """
 
     def __init__(self, claim, name, arguments, local_ratio, wanted_bytes, unit, *,
                  systems=SYSTEMS, figures=per_unit, prefetch=None, vcpus=1, files=(),
-                 environment=(), own_bytes=0, may_be_refused=False):
+                 environment=(), own_bytes=0, may_be_refused=False, device=None):
         self.claim = claim
         self.name = name
         self.arguments = [str(argument) for argument in arguments]
@@ -49,6 +52,7 @@ class Case:
         self.environment = tuple(environment)
         self.own_bytes = own_bytes
         self.may_be_refused = may_be_refused
+        self.device = device
         self.checksum = None
 
     @property
@@ -61,6 +65,18 @@ class Case:
 
     def swap_bytes(self):
         return round_up(self.wanted_bytes + SWAP_SPARE, MIB)
+
+
+def device_figure(text, system, key):
+    """What the kernel of our guest measured before the program started."""
+    found = []
+    for line in text.splitlines():
+        if line.startswith('{') and '"system"' in line:
+            found.append(json.loads(line))
+    figures = [row[key] for row in found if row['system'] == system]
+    if len(figures) != 1:
+        raise BenchError(f'the guest says nothing of {system}: {text[:400]}')
+    return figures[0]
 
 
 class Variant:
@@ -186,6 +202,7 @@ class Comparison:
             return
         progress(f'run {run + 1} of {self.options.runs}: {case.key}: dilos')
         flags = ['--prefetch', case.prefetch] if case.prefetch else []
+        flags += ['--measure-device'] if case.device else []
         flags += ['--vcpus', str(case.vcpus)] if case.vcpus > 1 else []
         for name, path in case.files.items():
             flags += ['--file', f'{path}:/bench/{name}']
@@ -200,6 +217,9 @@ class Comparison:
             self.refused.append(case.key)
             return
         self._add(case, DILOS, checked_result(text, case.checksum, f'{case.key} in dilos'))
+        if case.device:
+            self.table.add(case.claim, case.local_ratio, DEVICE, device_figure(text, *case.device),
+                           case.unit)
 
     def _add(self, case, system, result):
         for suffix, value in case.figures(result):

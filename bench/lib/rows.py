@@ -106,8 +106,10 @@ def load(text):
 
 
 def result_line(text):
-    """The one JSON object that a bench program printed; None if it printed none or several."""
-    lines = [line.strip() for line in text.splitlines() if line.strip().startswith('{')]
+    """The one JSON object with a checksum that a bench program printed; None if it printed none or
+    several."""
+    lines = [line.strip() for line in text.splitlines()
+             if line.strip().startswith('{') and '"checksum"' in line]
     try:
         return json.loads(lines[0]) if len(lines) == 1 else None
     except ValueError:

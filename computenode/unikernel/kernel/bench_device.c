@@ -6,6 +6,7 @@
 #include "computenode/unikernel/far/frame.h"
 
 #define READ_COUNT     2000u
+#define DEPTH          16u /* requests in flight in the second part */
 #define SPAN_BYTES_MAX (64 * MIB)
 #define PAGE_SECTORS   (PAGE_BYTES / BLKQ_SECTOR_BYTES)
 #define START_SECTOR   (GIB / BLKQ_SECTOR_BYTES)
@@ -14,6 +15,7 @@
 static struct {
     struct blkq *q;
     phys_addr_t frame;
+    phys_addr_t frames[DEPTH];
     uint32_t order[READ_COUNT];
     uint64_t sector[READ_COUNT];
     uint64_t ns[READ_COUNT];
@@ -130,6 +132,86 @@ static void discard(uint64_t span_bytes)
     }
 }
 
+/* Puts read `i` into the frame of `slot`. */
+static void submit_read(uint32_t i, uint32_t slot)
+{
+    struct blkq_segment segment = {bench.frames[slot], PAGE_BYTES};
+    uint64_t sector = bench.sector[bench.order[i]];
+    *(uint64_t *)phys_to_virt(bench.frames[slot]) = 0;
+    int r = blkq_submit(bench.q, BLKQ_READ, sector, &segment, 1, (uint64_t)i * DEPTH + slot);
+    if (r != 0) {
+        stop(r, "a request was refused");
+    }
+}
+
+/* Checks one answer (its first word: all words were checked before); returns its slot. */
+static uint32_t take_read(const struct blkq_done *done)
+{
+    uint32_t slot = (uint32_t)(done->token % DEPTH);
+    uint64_t sector = bench.sector[bench.order[done->token / DEPTH]];
+    if (done->status != 0) {
+        stop(done->status, "a request failed");
+    }
+    if (*(const uint64_t *)phys_to_virt(bench.frames[slot]) != word_of(sector, 0)) {
+        stop(-EIO, "a page came back with other bytes");
+    }
+    return slot;
+}
+
+/* All reads once more with DEPTH in flight. Returns how long they took together. */
+static uint64_t read_at_depth(void)
+{
+    uint32_t submitted = 0;
+    uint64_t start_ns = clock_ns();
+    while (submitted < DEPTH) {
+        submit_read(submitted, submitted);
+        submitted++;
+    }
+    blkq_kick(bench.q);
+    for (uint32_t taken = 0; taken < READ_COUNT; taken++) {
+        struct blkq_done done;
+        wait_one(&done);
+        uint32_t slot = take_read(&done);
+        if (submitted < READ_COUNT) {
+            submit_read(submitted++, slot);
+            blkq_kick(bench.q);
+        }
+    }
+    return clock_ns() - start_ns;
+}
+
+static uint32_t frames_take(void)
+{
+    uint32_t count = 0;
+    while (count < DEPTH && frame_alloc_kernel(&bench.frames[count]) == 0) {
+        count++;
+    }
+    return count;
+}
+
+static void frames_give(uint32_t count)
+{
+    while (count > 0) {
+        frame_free_kernel(bench.frames[--count]);
+    }
+}
+
+static void measure_depth(void)
+{
+    char line[128];
+    uint32_t count = frames_take();
+    if (count < DEPTH) {
+        machine_exit(CTL_NO_MEMORY, 0, "device benchmark: no frames");
+    }
+    uint64_t ns = read_at_depth();
+    frames_give(count);
+    int length = ksnprintf(line, sizeof(line),
+                           "{\"system\":\"device-depth-%u\",\"reads\":%u,\"mean\":%llu,"
+                           "\"unit\":\"ns/page\"}\n",
+                           DEPTH, READ_COUNT, (unsigned long long)(ns / READ_COUNT));
+    control_output(1, line, (size_t)length);
+}
+
 static void report(void)
 {
     char line[160];
@@ -162,8 +244,9 @@ void bench_device(struct blkq *q, uint64_t far_bytes)
     for (uint32_t i = 0; i < READ_COUNT; i++) {
         bench.ns[i] = read_one(bench.sector[bench.order[i]]);
     }
-    discard(span_bytes);
-    frame_free_kernel(bench.frame);
     sort_ns();
     report();
+    measure_depth();
+    discard(span_bytes);
+    frame_free_kernel(bench.frame);
 }
