@@ -11,9 +11,11 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+static volatile sig_atomic_t handled;
+
 static void handler(int signal)
 {
-    (void)signal;
+    handled = signal;
 }
 
 static void touch_memory(size_t bytes)
@@ -29,9 +31,10 @@ static void wait_for_signal(void)
 {
     printf("waiting\n");
     (void)fflush(stdout);
-    for (;;) {
+    while (!handled) {
         sleep(1);
     }
+    printf("handled %d\n", handled);
 }
 
 enum kind { THREAD_STUCK, THREAD_NULL, THREAD_EXIT, THREAD_LATE };

@@ -25,6 +25,8 @@ CASES = [
     ("threads-musl", [], [{}, {"vcpus": 2}]),
     ("threads-musl-dynamic", [], [{}, {"vcpus": 4}]),
     ("futex", [], [{}, {"vcpus": 2}]),
+    ("signals", [], [{}, {"vcpus": 2}, LITTLE]),
+    ("signals-musl", [], [{"vcpus": 2}]),
     ("fpu", ["1"], [{}, {"vcpus": 2}]),
     ("fpu", ["20"], [LITTLE, dict(LITTLE, vcpus=2)]),
     ("openmp", [], [{}, {"vcpus": 2}]),

@@ -319,6 +319,11 @@ static void part_ids(void)
     pthread_join(thread, NULL);
     expect("tid differs", atomic_load(&child_tid) != getpid() && atomic_load(&child_tid) > 0);
     expect("tid of the main thread is the pid", syscall(SYS_gettid) == getpid());
+    int64_t start = now_ms(); /* it may be on its last steps when pthread_join() returns */
+    while (syscall(SYS_tgkill, getpid(), atomic_load(&child_tid), 0) == 0 &&
+           now_ms() - start < 10000) {
+        sched_yield();
+    }
     expect("tgkill of a thread that has ended",
            syscall(SYS_tgkill, getpid(), atomic_load(&child_tid), 0) == -1 && errno == ESRCH);
     expect("tgkill 0", syscall(SYS_tgkill, getpid(), getpid(), 0) == 0);

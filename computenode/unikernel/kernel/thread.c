@@ -45,6 +45,7 @@ struct spin sched_spin;
 static struct list dead;
 static uint32_t program_count; /* threads of the program; under sched_spin, as the next */
 static uint32_t stuck_count;
+static bool signals_may_come; /* then nobody waits for ever for certain */
 static atomic_bool stopping;
 static struct thread boot_thread;
 
@@ -357,7 +358,8 @@ int thread_wait(uint64_t deadline_ns, enum thread_wait kind)
 {
     struct thread *t = thread_current();
     CHECK(!t->idle);
-    bool stuck = kind == THREAD_WAIT_THREAD && deadline_ns == THREAD_NEVER && t->owner != NULL;
+    bool stuck = kind == THREAD_WAIT_THREAD && deadline_ns == THREAD_NEVER && t->owner != NULL &&
+                 !signals_may_come;
     int r = 0;
     uint32_t depth = kernel_lock_drop();
     spin_lock(&sched_spin);
@@ -401,6 +403,20 @@ void thread_interrupt(struct thread *t, bool on)
         wake(t, false);
     }
     spin_unlock(&sched_spin);
+}
+
+void thread_kick(struct thread *t)
+{
+    spin_lock(&sched_spin);
+    if (t->state == THREAD_RUNNING && t->cpu != cpu_index()) {
+        lapic_interrupt(t->cpu);
+    }
+    spin_unlock(&sched_spin);
+}
+
+void thread_signals_may_come(void)
+{
+    signals_may_come = true;
 }
 
 void thread_affinity_set(struct thread *t, uint16_t mask)

@@ -107,6 +107,12 @@ void thread_wake_urgent(struct thread *t);
 /* Waits end with -EINTR from now on, until it is taken back. */
 void thread_interrupt(struct thread *t, bool on);
 
+/* If it runs in ring 3 on another processor, it comes into the kernel. */
+void thread_kick(struct thread *t);
+
+/* From now on waits of threads for each other may be ended by signals from outside. */
+void thread_signals_may_come(void);
+
 /* The running thread lets the others that are ready run before it goes on in ring 3. */
 void thread_reschedule(void);
 

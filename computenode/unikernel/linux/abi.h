@@ -42,12 +42,49 @@ struct lx_sigaction {
     uint64_t mask;
 };
 
+#define LX_SA_RESTORER  0x04000000ull
+#define LX_SA_ONSTACK   0x08000000ull
+#define LX_SA_RESTART   0x10000000ull
+#define LX_SA_NODEFER   0x40000000ull
+#define LX_SA_RESETHAND 0x80000000ull
+
+/* sigaction(2), <asm-generic/siginfo.h> */
+struct lx_siginfo {
+    int32_t signal;
+    int32_t error;
+    int32_t code;
+    int32_t pad;
+    union {
+        struct {
+            uint32_t pid;
+            uint32_t uid;
+            uint64_t value;
+        } sent;
+        struct {
+            uint64_t address;
+        } fault;
+        uint8_t bytes[112];
+    };
+};
+#define LX_SI_USER     0
+#define LX_SI_KERNEL   0x80
+#define LX_SI_TKILL    (-6)
+#define LX_SEGV_MAPERR 1
+#define LX_SEGV_ACCERR 2
+#define LX_BUS_ADRERR  2
+#define LX_FPE_INTDIV  1
+#define LX_FPE_FLTINV  7
+#define LX_ILL_ILLOPN  2
+#define LX_TRAP_BRKPT  1
+#define LX_TRAP_TRACE  2
+
 struct lx_sigaltstack {
     uint64_t sp;
     int32_t flags;
     int32_t pad;
     uint64_t bytes;
 };
+#define LX_SS_ONSTACK     1
 #define LX_SS_DISABLE     2
 #define LX_SIGSTACK_BYTES 2048
 

@@ -72,7 +72,7 @@ typedef int64_t (*call_fn)(const struct call *c);
     X(epoll_create1, sys_epoll_create1)                                                            \
     X(epoll_ctl, sys_epoll_ctl)                                                                    \
     X(epoll_wait, sys_epoll_wait)                                                                  \
-    X(epoll_pwait, sys_epoll_wait)                                                                 \
+    X(epoll_pwait, sys_epoll_pwait)                                                                \
     X(socket, sys_socket)                                                                          \
     X(connect, sys_connect)                                                                        \
     X(socketpair, sys_socketpair)
@@ -210,6 +210,11 @@ typedef int64_t (*call_fn)(const struct call *c);
     X(tkill, sys_tkill)                                                                            \
     X(tgkill, sys_tgkill)                                                                          \
     X(pause, sys_pause)                                                                            \
+    X(rt_sigreturn, sys_rt_sigreturn)                                                              \
+    X(rt_sigsuspend, sys_rt_sigsuspend)                                                            \
+    X(rt_sigtimedwait, sys_rt_sigtimedwait)                                                        \
+    X(rt_sigqueueinfo, sys_rt_sigqueueinfo)                                                        \
+    X(rt_tgsigqueueinfo, sys_rt_tgsigqueueinfo)                                                    \
     X(clock_gettime, sys_clock_gettime)                                                            \
     X(clock_getres, sys_clock_getres)                                                              \
     X(clock_nanosleep, sys_clock_nanosleep)                                                        \
@@ -237,6 +242,11 @@ int call_node_at(const struct call *c, int fd, uint64_t user_path, unsigned walk
 
 /* Nanoseconds of a struct timespec of the program. Errors: -EFAULT, -EINVAL. */
 int call_timespec(uint64_t user, uint64_t *ret_ns) MUST_CHECK;
+/*
+ * The signal mask of a call that waits (ppoll(2) and its like), if one is given: it holds until the
+ * call returns. Errors: -EFAULT, -EINVAL.
+ */
+int call_mask(const struct call *c, uint64_t user_mask, uint64_t bytes) MUST_CHECK;
 /* Time that the program's threads have run, also those that have ended. */
 uint64_t call_process_run_ns(void);
 
@@ -249,8 +259,5 @@ int call_wait_ready(uint64_t deadline_ns, bool input_wanted) MUST_CHECK;
 
 /* All threads wait for each other, for ever: ends the program, saying in what. */
 NORETURN void call_deadlock(const char *what);
-
-/* Acts on a signal for the program: kills, or notes it as pending. */
-void signal_raise(struct process *p, struct task *t, int signal, const char *reason);
 
 #endif

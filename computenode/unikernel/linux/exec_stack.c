@@ -82,7 +82,7 @@ static void put_auxiliary(struct process *p, struct block *b, const struct exec_
         {LX_AT_SECURE, 0},
         {LX_AT_RANDOM, put_bytes(b, random, sizeof(random))},
         {LX_AT_HWCAP2, 0},
-        {LX_AT_MINSIGSTKSZ, LX_SIGSTACK_BYTES},
+        {LX_AT_MINSIGSTKSZ, signal_frame_bytes()},
         {LX_AT_EXECFN, put_bytes(b, program->path, strlen(program->path))},
         {LX_AT_PLATFORM, put_bytes(b, PLATFORM, sizeof(PLATFORM) - 1)},
         {LX_AT_NULL, 0},

@@ -124,8 +124,9 @@ void proc_self_status(struct text *t)
              (unsigned long)(usage.stack_bytes / KIB),
              (unsigned long)((p->code_end - p->code_start) / KIB),
              (unsigned long)(usage.remote_pages * 4), p->task_count);
-    text_add(t, "SigPnd:\t%016lx\nShdPnd:\t%016lx\nSigBlk:\t%016lx\n", (unsigned long)task->pending,
-             (unsigned long)p->pending, (unsigned long)task->blocked);
+    text_add(t, "SigPnd:\t%016lx\nShdPnd:\t%016lx\nSigBlk:\t%016lx\n",
+             (unsigned long)task->pending.mask, (unsigned long)p->pending.mask,
+             (unsigned long)task->blocked);
     text_add(t, "Cpus_allowed:\t%x\nCpus_allowed_list:\t",
              task->thread->affinity & ((1u << cpu_count()) - 1));
     proc_cpu_list(t);

@@ -54,6 +54,7 @@ int process_init(void)
         .directory = node_ref(node_root()),
     };
     list_init(&p->tasks);
+    signal_set_init(&p->pending);
     if (task_first(p) != 0) {
         return -ENOMEM;
     }

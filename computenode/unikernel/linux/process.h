@@ -14,6 +14,7 @@
 #include "computenode/unikernel/kernel/kernel.h"
 #include "computenode/unikernel/kernel/thread.h"
 #include "computenode/unikernel/linux/abi.h"
+#include "computenode/unikernel/linux/signal.h"
 #include "lib/base/compiler.h"
 
 #define PROCESS_PID        2u /* programs take pid 1 for init */
@@ -29,8 +30,15 @@ struct task {
     struct thread *thread;
     struct list link; /* in process->tasks */
     uint32_t tid;
-    uint64_t blocked; /* signal mask, bit n-1 for signal n */
-    uint64_t pending; /* for this thread only */
+    uint64_t blocked;          /* signal mask, bit n-1 for signal n */
+    struct signal_set pending; /* for this thread only */
+    uint64_t sigwait;          /* what sigtimedwait(2) waits for */
+    uint64_t mask_before;      /* while mask_borrowed: what comes back */
+    bool mask_borrowed;
+    bool restart;     /* its system call was interrupted, and is made again if ... */
+    bool restartable; /* ... it is one of those that SA_RESTART is for */
+    /* Of the last exception, for signal frames. */
+    uint64_t trap_vector, trap_error, trap_address;
     struct lx_sigaltstack altstack;
     uint64_t clear_child_tid; /* 0: none */
     uint64_t robust_list;     /* 0: none */
@@ -48,9 +56,9 @@ struct process {
     struct list tasks; /* all that live, the first one first while it lives */
     uint32_t task_count;
     uint32_t tid_next;
-    uint64_t pending;      /* signals for whichever thread does not block them */
-    uint64_t ended_run_ns; /* of threads that have ended */
-    int leader_status;     /* what the first thread gave to exit(2) */
+    struct signal_set pending; /* for whichever thread does not block it */
+    uint64_t ended_run_ns;     /* of threads that have ended */
+    int leader_status;         /* what the first thread gave to exit(2) */
     uint32_t pid;
     uint32_t uid;
     uint32_t gid;

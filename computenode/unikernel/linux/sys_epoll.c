@@ -234,3 +234,9 @@ int64_t sys_epoll_wait(const struct call *c)
     }
     return result;
 }
+
+int64_t sys_epoll_pwait(const struct call *c)
+{
+    int rc = call_mask(c, c->arg[4], c->arg[5]);
+    return rc != 0 ? rc : sys_epoll_wait(c);
+}

@@ -94,6 +94,9 @@ int64_t sys_ppoll(const struct call *c)
 {
     uint64_t deadline;
     int rc = deadline_of(c->arg[2], &deadline);
+    if (rc == 0) {
+        rc = call_mask(c, c->arg[3], c->arg[4]);
+    }
     return rc != 0 ? rc : poll_until(c, c->arg[0], c->arg[1], deadline);
 }
 
@@ -205,7 +208,14 @@ int64_t sys_select(const struct call *c)
 int64_t sys_pselect6(const struct call *c)
 {
     uint64_t deadline;
+    uint64_t mask[2] = {0, 0}; /* its address and its length */
     int rc = deadline_of(c->arg[4], &deadline);
+    if (rc == 0 && c->arg[5] != 0) {
+        rc = copy_from_user(mask, c->arg[5], sizeof(mask));
+    }
+    if (rc == 0) {
+        rc = call_mask(c, mask[0], mask[1]);
+    }
     return rc != 0 ? rc : select_until(c, deadline);
 }
 

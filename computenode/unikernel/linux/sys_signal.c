@@ -1,144 +1,35 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/*
- * Signals: actions and masks are kept as the program sets them; default actions are carried out.
- * Handlers are not called yet: a signal that has one ends the program as its default action would,
- * and the reason says so.
- */
+/* System calls about signals. */
 #include <errno.h>
 
 #include "computenode/unikernel/linux/call.h"
+#include "computenode/unikernel/linux/signal.h"
 #include "computenode/unikernel/linux/task.h"
 
-#define REASON_BYTES 256
+#define MASK_BYTES    8u
+#define LIBRARY_FIRST 32
+#define LIBRARY_LAST  34
 
-static uint64_t bit_of(int signal)
+/*
+ * Does it never come from outside? Faults come from the thread itself; the C libraries keep a few
+ * for themselves, with handlers in every program that has threads.
+ */
+static bool is_internal(int signal)
 {
-    return UINT64_C(1) << (signal - 1);
-}
-
-static bool ignored_by_default(int signal)
-{
-    return signal == LX_SIGCHLD || signal == LX_SIGCONT || signal == LX_SIGURG ||
-           signal == LX_SIGWINCH;
-}
-
-static bool stops(int signal)
-{
-    return signal == LX_SIGSTOP || signal == LX_SIGTSTP || signal == LX_SIGTTIN ||
-           signal == LX_SIGTTOU;
-}
-
-static void act(struct process *p, int signal, const char *reason)
-{
-    char text[REASON_BYTES];
-    uint64_t handler = p->actions[signal].handler;
-    if (handler == LX_SIG_IGN || stops(signal) ||
-        (handler == LX_SIG_DFL && ignored_by_default(signal))) {
-        return;
-    }
-    (void)ksnprintf(text, sizeof(text), "%s: %s%s", signal_name(signal), reason,
-                    handler != LX_SIG_DFL
-                        ? " (the program has a handler, but handlers are not called yet)"
-                        : "");
-    process_kill(signal, text);
-}
-
-void signal_raise(struct process *p, struct task *t, int signal, const char *reason)
-{
-    if ((t->blocked & bit_of(signal)) != 0 && signal != LX_SIGKILL && signal != LX_SIGSTOP) {
-        if (p->actions[signal].handler != LX_SIG_IGN) {
-            t->pending |= bit_of(signal);
-        }
-        return;
-    }
-    act(p, signal, reason);
-}
-
-/* After the mask changed: acts on what is pending and no longer blocked. */
-static void deliver_pending(struct process *p, struct task *t)
-{
-    uint64_t ready = t->pending & ~t->blocked;
-    t->pending &= t->blocked;
-    for (int signal = 1; ready != 0 && signal <= LX_SIGNAL_COUNT; signal++) {
-        if ((ready & bit_of(signal)) != 0) {
-            act(p, signal, "was pending");
-        }
-    }
-}
-
-void linux_signal(int signal)
-{
-    struct process *p = process_current();
-    struct list *first = list_first(&p->tasks);
-    if (signal > 0 && signal <= LX_SIGNAL_COUNT && first != NULL) {
-        signal_raise(p, list_entry(first, struct task, link), signal, "sent from outside");
-    }
-}
-
-void linux_attention(struct user_regs *regs)
-{
-    thread_current()->attention = false;
-}
-
-struct exception {
-    int signal;
-    const char *what;
-};
-
-/* Intel SDM vol. 3, 6.3.1, and what Linux makes of each. */
-static const struct exception exceptions[] = {
-    [0] = {LX_SIGFPE, "division error"},   [1] = {LX_SIGTRAP, "debug trap"},
-    [3] = {LX_SIGTRAP, "breakpoint"},      [4] = {LX_SIGSEGV, "overflow trap"},
-    [5] = {LX_SIGSEGV, "bound range"},     [6] = {LX_SIGILL, "invalid instruction"},
-    [10] = {LX_SIGSEGV, "invalid TSS"},    [11] = {LX_SIGBUS, "segment not present"},
-    [12] = {LX_SIGBUS, "stack segment"},   [13] = {LX_SIGSEGV, "general protection"},
-    [14] = {LX_SIGSEGV, "page fault"},     [16] = {LX_SIGFPE, "floating point error"},
-    [17] = {LX_SIGBUS, "alignment check"}, [19] = {LX_SIGFPE, "SIMD floating point error"},
-};
-
-static void page_fault(const struct user_regs *regs, uint64_t address, int failure)
-{
-    char text[REASON_BYTES];
-    if (failure == -EFAULT || failure == -ERANGE) {
-        int signal = failure == -EFAULT ? LX_SIGSEGV : LX_SIGBUS;
-        (void)ksnprintf(text, sizeof(text), "%s at 0x%lx (ip 0x%lx)%s", signal_name(signal),
-                        (unsigned long)address, (unsigned long)regs->rip,
-                        process_current()->actions[signal].handler > LX_SIG_IGN
-                            ? " (the program has a handler, but handlers are not called yet)"
-                            : "");
-        process_kill(signal, text);
-    }
-    (void)ksnprintf(text, sizeof(text), "page 0x%lx (ip 0x%lx)",
-                    (unsigned long)ALIGN_DOWN(address, PAGE_BYTES), (unsigned long)regs->rip);
-    process_stop_memory(failure, text);
-}
-
-void linux_exception(struct user_regs *regs, unsigned vector, uint64_t error_code, uint64_t address,
-                     int failure)
-{
-    char text[REASON_BYTES];
-    struct exception e = {LX_SIGSEGV, "exception"};
-    if (vector == 14) {
-        page_fault(regs, address, failure);
-        return;
-    }
-    if (vector < ARRAY_LEN(exceptions) && exceptions[vector].signal != 0) {
-        e = exceptions[vector];
-    }
-    (void)ksnprintf(text, sizeof(text), "%s: %s (ip 0x%lx)", signal_name(e.signal), e.what,
-                    (unsigned long)regs->rip);
-    process_kill(e.signal, text);
+    return (signal >= LIBRARY_FIRST && signal <= LIBRARY_LAST) || signal == LX_SIGSEGV ||
+           signal == LX_SIGBUS || signal == LX_SIGFPE || signal == LX_SIGILL ||
+           signal == LX_SIGTRAP;
 }
 
 int64_t sys_rt_sigaction(const struct call *c)
 {
     int signal = (int)c->arg[0];
     struct lx_sigaction action;
-    if (signal < 1 || signal > LX_SIGNAL_COUNT || c->arg[3] != sizeof(uint64_t)) {
+    if (signal < 1 || signal > LX_SIGNAL_COUNT || c->arg[3] != MASK_BYTES) {
         return -EINVAL;
     }
     if (c->arg[1] != 0) {
-        if (signal == LX_SIGKILL || signal == LX_SIGSTOP) {
+        if ((signal_bit(signal) & SIGNAL_ALWAYS) != 0) {
             return -EINVAL;
         }
         if (copy_from_user(&action, c->arg[1], sizeof(action)) != 0) {
@@ -149,31 +40,34 @@ int64_t sys_rt_sigaction(const struct call *c)
         return -EFAULT;
     }
     if (c->arg[1] != 0) {
+        action.mask &= ~SIGNAL_ALWAYS;
         c->p->actions[signal] = action;
+        if (action.handler > LX_SIG_IGN && !is_internal(signal)) {
+            thread_signals_may_come();
+        }
     }
     return 0;
 }
 
 int64_t sys_rt_sigprocmask(const struct call *c)
 {
-    uint64_t old = c->t->blocked, set;
-    if (c->arg[3] != sizeof(uint64_t)) {
+    uint64_t old = c->t->blocked, set, next = old;
+    if (c->arg[3] != MASK_BYTES) {
         return -EINVAL;
     }
     if (c->arg[1] != 0) {
         if (copy_from_user(&set, c->arg[1], sizeof(set)) != 0) {
             return -EFAULT;
         }
-        set &= ~(bit_of(LX_SIGKILL) | bit_of(LX_SIGSTOP));
         switch ((int)c->arg[0]) {
         case LX_SIG_BLOCK:
-            c->t->blocked = old | set;
+            next = old | set;
             break;
         case LX_SIG_UNBLOCK:
-            c->t->blocked = old & ~set;
+            next = old & ~set;
             break;
         case LX_SIG_SETMASK:
-            c->t->blocked = set;
+            next = set;
             break;
         default:
             return -EINVAL;
@@ -182,67 +76,121 @@ int64_t sys_rt_sigprocmask(const struct call *c)
     if (c->arg[2] != 0 && copy_to_user(c->arg[2], &old, sizeof(old)) != 0) {
         return -EFAULT;
     }
-    deliver_pending(c->p, c->t);
+    if (c->arg[1] != 0) {
+        signal_mask_set(c->t, next);
+    }
     return 0;
 }
 
 int64_t sys_rt_sigpending(const struct call *c)
 {
-    return copy_to_user(c->arg[0], &c->t->pending, sizeof(c->t->pending));
+    uint64_t pending = (c->t->pending.mask | c->p->pending.mask) & c->t->blocked;
+    if (c->arg[1] > MASK_BYTES) {
+        return -EINVAL;
+    }
+    return copy_to_user(c->arg[0], &pending, c->arg[1]);
 }
 
 int64_t sys_sigaltstack(const struct call *c)
 {
     struct lx_sigaltstack stack, old = c->t->altstack;
+    bool on_it = signal_on_altstack(c->t, c->regs->rsp);
+    old.flags |= on_it ? LX_SS_ONSTACK : 0;
     if (c->arg[0] != 0) {
         if (copy_from_user(&stack, c->arg[0], sizeof(stack)) != 0) {
             return -EFAULT;
         }
-        if ((stack.flags & ~LX_SS_DISABLE) != 0) {
+        if (on_it) {
+            return -EPERM;
+        }
+        if ((stack.flags & ~(LX_SS_DISABLE | LX_SS_ONSTACK)) != 0) {
             return -EINVAL;
         }
         if ((stack.flags & LX_SS_DISABLE) == 0 && stack.bytes < LX_SIGSTACK_BYTES) {
             return -ENOMEM;
         }
+        stack.flags &= LX_SS_DISABLE;
         c->t->altstack = stack;
     }
     return c->arg[1] == 0 ? 0 : copy_to_user(c->arg[1], &old, sizeof(old));
 }
 
-/* To one thread. */
-static int64_t send(const struct call *c, int signal, struct task *to)
+int64_t sys_rt_sigreturn(const struct call *c)
 {
+    if (signal_frame_pop(c->t, c->regs) != 0) {
+        process_kill(LX_SIGSEGV, "SIGSEGV: the frame of a signal handler can't be read back");
+    }
+    return (int64_t)c->regs->rax;
+}
+
+/* ---- sending ---- */
+
+static int64_t send(const struct call *c, int signal, bool found, struct task *to, int code)
+{
+    struct lx_siginfo info = {.signal = signal, .code = code};
     if (signal < 0 || signal > LX_SIGNAL_COUNT) {
         return -EINVAL;
     }
-    if (to == NULL) {
+    if (!found) {
         return -ESRCH;
     }
-    if (signal != 0) {
-        signal_raise(c->p, to, signal, "sent by the program itself");
-    }
-    return 0;
+    info.sent.pid = c->p->pid;
+    info.sent.uid = c->p->uid;
+    return signal == 0 ? 0 : signal_send(c->p, to, &info, "sent by the program itself");
 }
 
 int64_t sys_kill(const struct call *c)
 {
     int pid = (int)c->arg[0];
     bool mine = pid == (int)c->p->pid || pid == 0 || pid == -1 || pid == -(int)c->p->session;
-    return send(c, (int)c->arg[1], mine ? c->t : NULL);
+    return send(c, (int)c->arg[1], mine, NULL, LX_SI_USER);
 }
 
 int64_t sys_tkill(const struct call *c)
 {
-    return send(c, (int)c->arg[1], task_find(c->p, (uint32_t)c->arg[0]));
+    struct task *to = task_find(c->p, (uint32_t)c->arg[0]);
+    return send(c, (int)c->arg[1], to != NULL, to, LX_SI_TKILL);
 }
 
 int64_t sys_tgkill(const struct call *c)
 {
     bool mine = (uint32_t)c->arg[0] == c->p->pid;
-    return send(c, (int)c->arg[2], mine ? task_find(c->p, (uint32_t)c->arg[1]) : NULL);
+    struct task *to = mine ? task_find(c->p, (uint32_t)c->arg[1]) : NULL;
+    return send(c, (int)c->arg[2], to != NULL, to, LX_SI_TKILL);
 }
 
-/* Only a signal from outside ends it. */
+static int64_t send_info(const struct call *c, int signal, bool found, struct task *to,
+                         uint64_t user_info)
+{
+    struct lx_siginfo info;
+    if (copy_from_user(&info, user_info, sizeof(info)) != 0) {
+        return -EFAULT;
+    }
+    if (signal < 0 || signal > LX_SIGNAL_COUNT) {
+        return -EINVAL;
+    }
+    if (!found) {
+        return -ESRCH;
+    }
+    info.signal = signal;
+    return signal == 0 ? 0 : signal_send(c->p, to, &info, "sent by the program itself");
+}
+
+int64_t sys_rt_sigqueueinfo(const struct call *c)
+{
+    bool mine = (uint32_t)c->arg[0] == c->p->pid;
+    return send_info(c, (int)c->arg[1], mine, NULL, c->arg[2]);
+}
+
+int64_t sys_rt_tgsigqueueinfo(const struct call *c)
+{
+    bool mine = (uint32_t)c->arg[0] == c->p->pid;
+    struct task *to = mine ? task_find(c->p, (uint32_t)c->arg[1]) : NULL;
+    return send_info(c, (int)c->arg[2], to != NULL, to, c->arg[3]);
+}
+
+/* ---- waiting ---- */
+
 int64_t sys_pause(const struct call *c)
 {
     int rc = 0;
@@ -250,4 +198,71 @@ int64_t sys_pause(const struct call *c)
         rc = thread_wait(THREAD_NEVER, THREAD_WAIT_OUTSIDE);
     }
     return rc;
+}
+
+int call_mask(const struct call *c, uint64_t user_mask, uint64_t bytes)
+{
+    uint64_t mask;
+    if (user_mask == 0) {
+        return 0;
+    }
+    if (bytes != MASK_BYTES) {
+        return -EINVAL;
+    }
+    if (copy_from_user(&mask, user_mask, sizeof(mask)) != 0) {
+        return -EFAULT;
+    }
+    signal_mask_borrow(c->t, mask);
+    return 0;
+}
+
+int64_t sys_rt_sigsuspend(const struct call *c)
+{
+    if (c->arg[0] == 0) {
+        return -EFAULT;
+    }
+    int rc = call_mask(c, c->arg[0], c->arg[1]);
+    return rc != 0 ? rc : sys_pause(c);
+}
+
+/* Waits for one of `wanted`; 0: none came. */
+static int wait_for(const struct call *c, uint64_t wanted, uint64_t deadline_ns,
+                    struct lx_siginfo *ret)
+{
+    int rc = 0;
+    c->t->sigwait = wanted;
+    while (!signal_take(c->t, wanted, ret)) {
+        if (rc != 0) {
+            break;
+        }
+        rc = thread_wait(deadline_ns, THREAD_WAIT_OUTSIDE);
+        ret->signal = 0;
+    }
+    c->t->sigwait = 0;
+    return ret->signal != 0 ? 0 : rc == -ETIMEDOUT ? -EAGAIN : rc;
+}
+
+/* rt_sigtimedwait(set, info, timeout, set bytes) */
+int64_t sys_rt_sigtimedwait(const struct call *c)
+{
+    uint64_t wanted, ns, deadline_ns = THREAD_NEVER;
+    struct lx_siginfo info = {0};
+    if (c->arg[3] != MASK_BYTES) {
+        return -EINVAL;
+    }
+    if (copy_from_user(&wanted, c->arg[0], sizeof(wanted)) != 0) {
+        return -EFAULT;
+    }
+    if (c->arg[2] != 0) {
+        int rc = call_timespec(c->arg[2], &ns);
+        if (rc != 0) {
+            return rc;
+        }
+        deadline_ns = clock_ns() + ns;
+    }
+    int rc = wait_for(c, wanted & ~SIGNAL_ALWAYS, deadline_ns, &info);
+    if (rc == 0 && c->arg[1] != 0 && copy_to_user(c->arg[1], &info, sizeof(info)) != 0) {
+        return -EFAULT;
+    }
+    return rc != 0 ? rc : info.signal;
 }

@@ -55,6 +55,46 @@ static void check_failure(uint64_t number)
     process_stop_memory(failure, where);
 }
 
+/* signal(7): the calls that SA_RESTART does not make again after a handler. */
+static bool is_restartable(const struct call *c)
+{
+    switch (c->number) {
+    case NR_futex:
+        return c->arg[3] == 0;
+    case NR_nanosleep:
+    case NR_clock_nanosleep:
+    case NR_poll:
+    case NR_ppoll:
+    case NR_select:
+    case NR_pselect6:
+    case NR_epoll_wait:
+    case NR_epoll_pwait:
+    case NR_pause:
+    case NR_rt_sigsuspend:
+    case NR_rt_sigtimedwait:
+        return false;
+    default:
+        return true;
+    }
+}
+
+/* What the result of a call leads to. A borrowed mask lasts until the handler has been called. */
+static void settle(const struct call *c, int64_t result)
+{
+    c->t->restart = result == -EINTR;
+    if (result == -EINTR) {
+        c->t->restartable = is_restartable(c);
+        thread_current()->attention = true;
+    } else {
+        signal_mask_return(c->t);
+    }
+    if (result == -EFAULT) {
+        check_failure(c->number);
+    } else if (result == -EDEADLK) {
+        call_deadlock(call_name(c->number));
+    }
+}
+
 void linux_syscall(struct user_regs *regs)
 {
     uint64_t number = regs->orig_rax;
@@ -68,10 +108,8 @@ void linux_syscall(struct user_regs *regs)
     machine_stats()->syscalls++;
     call_fn function = number < CALL_COUNT ? call_table[number] : NULL;
     int64_t result = function != NULL ? function(&c) : unknown(number);
-    if (result == -EFAULT) {
-        check_failure(number);
-    } else if (result == -EDEADLK) {
-        call_deadlock(call_name(number));
+    if (function != sys_rt_sigreturn) { /* which has set all registers */
+        settle(&c, result);
     }
     regs->rax = (uint64_t)result;
 }

@@ -16,6 +16,7 @@ static struct task *task_alloc(struct process *p)
         t->process = p;
         t->tid = p->tid_next++;
         t->altstack.flags = LX_SS_DISABLE;
+        signal_set_init(&t->pending);
         list_append(&p->tasks, &t->link);
         p->task_count++;
     }
@@ -26,6 +27,7 @@ static void task_free(struct task *t)
 {
     t->process->task_count--;
     list_remove(&t->link);
+    signal_set_clear(&t->pending);
     kfree(t);
 }
 

@@ -124,13 +124,14 @@ static void user_page_fault(struct user_regs *regs, uint64_t error_code, uint64_
  */
 static void prepare_return(struct user_regs *regs)
 {
-    if (regs->rip >= MM_USER_END) {
-        user_exception(regs, VECTOR_PROTECTION, 0, regs->rip, -EFAULT);
-    }
     thread_before_user();
-    while (thread_current()->attention) {
+    while (thread_current()->attention || regs->rip >= MM_USER_END) {
         kernel_lock();
-        linux_attention(regs);
+        if (thread_current()->attention) {
+            linux_attention(regs);
+        } else {
+            linux_exception(regs, VECTOR_PROTECTION, 0, regs->rip, -EFAULT);
+        }
         kernel_unlock();
         thread_before_user();
     }
