@@ -255,10 +255,13 @@ int frame_take(struct frame **ret)
     return 0;
 }
 
-/* While more frames are in use than there may be, one that becomes free is held. */
+/*
+ * While more frames are in use than there may be, one that becomes free is held, unless faults are
+ * short of frames: a program is not stopped because it was asked to shrink.
+ */
 static bool hold(struct frame *f)
 {
-    if (frame_excess() == 0) {
+    if (frame_excess() == 0 || frame_free_count() < pager.low_count) {
         return false;
     }
     spin_lock(&pool.lock);
@@ -301,22 +304,20 @@ void frame_free(struct frame *frame)
     cpu->reserve[cpu->reserve_count++] = frame;
 }
 
-/* Frames that this processor has, and that others may need, when the limit has just fallen. */
-static void hold_free_frames(void)
+void frame_hold_free(void)
 {
     struct frame *f;
-    while (frame_excess() > 0 && (f = frame_try_take()) != NULL) {
+    while (frame_excess() > 0 && frame_free_count() > pager.high_count &&
+           (f = frame_try_take()) != NULL) {
         frame_free(f);
     }
 }
 
-uint64_t frame_limit_set(uint64_t count)
+/* Pool lock held. */
+static uint64_t unhold(uint64_t count)
 {
-    CHECK(count <= frame_table.count);
-    spin_lock(&pool.lock);
-    atomic_store(&pool.held_target, frame_table.count - count);
     uint64_t freed_count = 0;
-    while (atomic_load(&pool.held_count) > atomic_load(&pool.held_target)) {
+    while (pool.held != NULL && freed_count < count) {
         struct frame *f = pool.held;
         pool.held = f->next;
         atomic_fetch_sub(&pool.held_count, 1);
@@ -324,11 +325,32 @@ uint64_t frame_limit_set(uint64_t count)
         pool_put(f);
         freed_count++;
     }
+    return freed_count;
+}
+
+void frame_limit_set(uint64_t count)
+{
+    CHECK(count <= frame_table.count);
+    uint64_t target = frame_table.count - count;
+    spin_lock(&pool.lock);
+    atomic_store(&pool.held_target, target);
+    uint64_t held = atomic_load(&pool.held_count);
+    uint64_t freed_count = held > target ? unhold(held - target) : 0;
     spin_unlock(&pool.lock);
     stat_add(&stats_here()->frames_free, freed_count);
     stat_add(&stats_here()->frames_total, count - STATS_SUM(frames_total));
-    hold_free_frames();
-    return frame_excess();
+}
+
+bool frame_unhold(uint64_t count)
+{
+    if (frame_excess() == 0) {
+        return false;
+    }
+    spin_lock(&pool.lock);
+    uint64_t freed_count = unhold(count);
+    spin_unlock(&pool.lock);
+    stat_add(&stats_here()->frames_free, freed_count);
+    return freed_count > 0;
 }
 
 void frame_assign(struct frame *frame, pte_t *pte, uint64_t va)

@@ -136,11 +136,18 @@ uint64_t frame_span(void);
 struct frame *frame_at(uint64_t index);
 
 /*
- * How many frames may be used; frames that become free beyond it are held. Returns how many are to
- * be emptied still.
+ * How many frames may be used, at most frame_count(). Frames that become free beyond it are held;
+ * frame_excess() are to be emptied still. Kernel lock held for the change.
  */
-uint64_t frame_limit_set(uint64_t count);
+void frame_limit_set(uint64_t count);
 uint64_t frame_limit(void);
-uint64_t frame_excess(void); /* to be emptied still */
+uint64_t frame_excess(void);
+/*
+ * While the limit is not reached for want of pages that could be evicted: gives up to `count` of
+ * the frames that are held back to faults. false: there are none.
+ */
+bool frame_unhold(uint64_t count);
+/* Holds free frames, as far as there are more than faults need. */
+void frame_hold_free(void);
 
 #endif

@@ -49,6 +49,7 @@ struct pager {
     bool has_far;
     uint32_t reserve_max; /* of pager_cpu.reserve; half of it is what is aimed at */
     uint64_t far_bytes;
+    uint64_t image_bytes; /* local memory that is not in the frame table */
     _Atomic uint64_t local_bytes;
     /* Watermarks of the pool of free frames. */
     uint64_t reserve_low; /* the kernel's own allocations leave this many frames to faults */

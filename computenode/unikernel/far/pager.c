@@ -70,13 +70,6 @@ int pager_prefetcher_set(const char *name, uint32_t length)
     return 0;
 }
 
-/* Not yet: refused. */
-int pager_resize(uint64_t local_bytes, uint64_t *ret_bytes)
-{
-    *ret_bytes = atomic_load(&pager.local_bytes);
-    return -ENOTSUP;
-}
-
 /* The caller has filled in the headers; the counters so far are those of processor 0. */
 static void stats_take_over(struct gueststats *blocks)
 {
@@ -118,6 +111,7 @@ void pager_init(const struct pager_config *config)
         stats_take_over(config->stats);
     }
     atomic_store(&pager.local_bytes, frame_limit() * PAGE_BYTES);
+    pager.image_bytes = config->image_bytes;
     reclaim_share_out(); /* by now it is known how many processors run */
     device_set(config);
     if (config->prefetch_length > 0 &&

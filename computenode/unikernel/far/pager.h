@@ -19,6 +19,7 @@ struct pager_config {
     struct blkq *background[CPU_COUNT_MAX];
     uint64_t far_bytes; /* far memory that may be held */
     uint64_t slab_bytes;
+    uint64_t image_bytes; /* local memory that was taken before frames_init(): counts as local */
     struct gueststats *stats; /* CPU_COUNT_MAX blocks, zeroed; kept up to date from now on */
     const char *prefetch;     /* name of the prefetcher, not NUL terminated */
     uint32_t prefetch_length; /* 0: none */
@@ -33,9 +34,11 @@ bool pager_prefetcher_exists(const char *name, uint32_t length);
 int pager_prefetcher_set(const char *name, uint32_t length) MUST_CHECK;
 
 /*
- * Changes how much local memory the program may have while it runs: pages beyond are evicted.
- * ret_bytes: what holds now; with -ERANGE the nearest value that is possible. Under the kernel
- * lock. Errors: -ERANGE, -ENOTSUP there is no far memory to evict to.
+ * Changes how much local memory the instance may have (what was taken before frames_init()
+ * included) while it runs. Less: pages are evicted and their frames held; what could not be
+ * evicted within a bounded time is while the program runs on, as far as there is far memory for
+ * it. ret_bytes: what it has now; with -ERANGE the nearest value that is possible. Waits; kernel
+ * lock held. Errors: -ERANGE, -ENOTSUP there is no far memory to evict to.
  */
 int pager_resize(uint64_t local_bytes, uint64_t *ret_bytes) MUST_CHECK;
 

@@ -43,18 +43,23 @@ void reclaim_share_out(void)
     tlb_batch_limit(clock.usable_count);
 }
 
-void reclaim_init(uint64_t usable_count)
+void reclaim_watermarks(uint64_t usable_count)
 {
+    clock.usable_count = usable_count;
     pager.reserve_low = MIN(MAX(usable_count / 128, 2), RESERVE_MAX);
     pager.low_count = MIN(MAX(usable_count / 64, 4), LOW_MAX);
     pager.high_count = MIN(MAX(usable_count / 32, 8), HIGH_MAX);
-    clock.usable_count = usable_count;
-    reclaim_share_out();
     trial.starved_count = MIN(usable_count / 64, STARVED_MAX);
+    reclaim_share_out();
+}
+
+void reclaim_init(uint64_t usable_count)
+{
     atomic_store(&trial.passed_count, 0);
     atomic_store(&trial.freed_before, 0);
     atomic_store(&clock.hand, 0);
     atomic_store(&clock.freed_count, 0);
+    reclaim_watermarks(usable_count);
 }
 
 bool reclaim_wants(void)
@@ -230,6 +235,9 @@ int reclaim_direct(uint64_t needed_count)
     uint64_t start_ns = clock_ns();
     writeback_probe(PROBES);
     int r = direct(needed_count);
+    if (r < 0 && frame_unhold(pager.low_count)) {
+        r = direct(needed_count);
+    }
     stat_add(&stats_here()->reclaim_direct, 1);
     stat_time(stats_here()->stall_direct_ns, clock_ns() - start_ns);
     return r;

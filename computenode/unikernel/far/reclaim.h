@@ -17,8 +17,10 @@
 
 #define RECLAIM_SLICE 32 /* frames that the hand passes in one go, at least */
 
-/* Sets the watermarks for so many frames. */
+/* At boot, with so many frames for pages. */
 void reclaim_init(uint64_t usable_count);
+/* Sets the watermarks for so many frames. */
+void reclaim_watermarks(uint64_t usable_count);
 /* Sets what is each processor's part, when their number is known. */
 void reclaim_share_out(void);
 

@@ -32,10 +32,11 @@ enum host_bug {
 struct host_config {
     uint64_t seed;
     uint64_t frame_count;
-    uint32_t cpu_count; /* 0: one */
-    bool far;           /* is there a far device? */
-    bool one_queue;     /* demand and background share a queue */
-    uint32_t delay_max; /* polls until a request completes: 1 to this */
+    uint32_t cpu_count;   /* 0: one */
+    uint64_t image_bytes; /* see struct pager_config */
+    bool far;             /* is there a far device? */
+    bool one_queue;       /* demand and background share a queue */
+    uint32_t delay_max;   /* polls until a request completes: 1 to this */
     uint32_t read_fail_per_1000;
     uint32_t write_fail_per_1000;
     uint32_t discard_fail_per_1000;

@@ -213,6 +213,7 @@ void host_start(const struct host_config *config)
     struct pager_config pager_config = {
         .far_bytes = config->far_page_limit != 0 ? config->far_page_limit * PAGE_BYTES : GIB,
         .slab_bytes = MIB,
+        .image_bytes = config->image_bytes,
         .stats = host.stats,
         .prefetch = config->prefetch,
         .prefetch_length = config->prefetch == NULL ? 0 : (uint32_t)strlen(config->prefetch),

@@ -128,6 +128,7 @@ static void pager_start(void)
     struct pager_config config = {
         .far_bytes = spec.far_bytes,
         .slab_bytes = spec.slab_bytes,
+        .image_bytes = pvh_pages_taken() * PAGE_BYTES,
         .stats = stats,
         .prefetch = spec.prefetch.data,
         .prefetch_length = spec.prefetch.length,

@@ -638,6 +638,80 @@ static void test_end_of_far_memory(void)
     end();
 }
 
+/* Less local memory, and more again, under a program: its pages stay what they are. */
+static void test_resize(void)
+{
+    struct host_config config = small;
+    config.frame_count = 2048;
+    config.image_bytes = 64 * PAGE_BYTES;
+    host_start(&config);
+    uint64_t now = 0;
+    uint64_t va = map(1800, RW, 0, NULL);
+    for (uint64_t i = 0; i < 1800; i++) {
+        store(va + i * PAGE_BYTES, i + 1);
+    }
+    EXPECT_EQ(pager_resize(100 * MIB, &now), -ERANGE);
+    EXPECT_EQ(now, (2048 + 64) * PAGE_BYTES);
+    EXPECT_EQ(pager_resize(4096, &now), -ERANGE);
+    EXPECT(now > 64 * PAGE_BYTES);
+    uint64_t least = now;
+    kernel_lock();
+    EXPECT_EQ(pager_resize(600 * PAGE_BYTES, &now), 0);
+    kernel_unlock();
+    EXPECT_EQ(now, 600 * PAGE_BYTES);
+    EXPECT(host_stats()->pages_local <= 536);
+    EXPECT_EQ(host_stats()->frames_total, 536);
+    for (uint64_t i = 0; i < 1800; i++) {
+        EXPECT_EQ(load(va + i * PAGE_BYTES), i + 1);
+        EXPECT(host_stats()->pages_local <= 536);
+    }
+    pager_quiesce();
+    pager_verify();
+    EXPECT_EQ(pager_resize(least, &now), 0); /* the smallest it said is possible */
+    EXPECT_EQ(now, least);
+    for (uint64_t i = 0; i < 1800; i++) {
+        EXPECT_EQ(load(va + i * PAGE_BYTES), i + 1);
+    }
+    EXPECT_EQ(pager_resize((2048 + 64) * PAGE_BYTES, &now), 0);
+    EXPECT_EQ(now, (2048 + 64) * PAGE_BYTES);
+    for (uint64_t i = 0; i < 1800; i++) {
+        store(va + i * PAGE_BYTES, i + 2);
+    }
+    EXPECT(host_stats()->pages_local > 1700);
+    pager_quiesce();
+    pager_verify();
+    unmap(va, 1800);
+    end();
+}
+
+/* What can't be evicted for want of far memory stays: the program goes on. */
+static void test_resize_without_room(void)
+{
+    struct host_config config = small;
+    config.frame_count = 2048;
+    config.far_page_limit = 100;
+    host_start(&config);
+    uint64_t now = 0;
+    uint64_t va = map(1500, RW, 0, NULL);
+    for (uint64_t i = 0; i < 1500; i++) {
+        store(va + i * PAGE_BYTES, i + 1);
+    }
+    EXPECT_EQ(pager_resize(600 * PAGE_BYTES, &now), 0);
+    EXPECT(now > 1300 * PAGE_BYTES); /* it says what it has in truth */
+    for (uint64_t i = 0; i < 1500; i++) {
+        EXPECT_EQ(load(va + i * PAGE_BYTES), i + 1);
+    }
+    unmap(va, 1500);
+    pager_quiesce();
+    EXPECT_EQ(pager_resize(600 * PAGE_BYTES, &now), 0);
+    EXPECT_EQ(now, 600 * PAGE_BYTES);
+    end();
+    config.far = false;
+    host_start(&config);
+    EXPECT_EQ(pager_resize(600 * PAGE_BYTES, &now), -ENOTSUP);
+    end();
+}
+
 int main(void)
 {
     TAP_RUN(test_page_states);
@@ -663,5 +737,7 @@ int main(void)
     TAP_RUN(test_page_tables_are_freed);
     TAP_RUN(test_one_pageout_sends_all);
     TAP_RUN(test_end_of_far_memory);
+    TAP_RUN(test_resize);
+    TAP_RUN(test_resize_without_room);
     return tap_done();
 }

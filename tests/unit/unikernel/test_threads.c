@@ -278,6 +278,17 @@ static void op_pin(uint32_t page)
     }
 }
 
+/* The instance gets less memory, or more. Refused where too much is pinned or the kernel's. */
+static void op_resize(void)
+{
+    uint64_t now = 0;
+    uint64_t count = t.load->host.frame_count;
+    kernel_lock();
+    int r = pager_resize((count / 2 + host_random_below(count / 2)) * PAGE_BYTES, &now);
+    kernel_unlock();
+    expect("resize", 0, r == -ERANGE ? 0 : r, 0);
+}
+
 static void step(uint32_t op)
 {
     uint32_t hot = t.load->page_count / 8;
@@ -307,6 +318,9 @@ static void step(uint32_t op)
         op_pin(first);
         break;
     case 5:
+        if (host_random_below(8) == 0) {
+            op_resize();
+        }
         (void)pager_idle();
         break;
     default:
