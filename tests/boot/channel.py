@@ -11,7 +11,8 @@ import time
 import qemu
 
 MAGIC = 0xd105
-HELLO, LOG, OUTPUT, EXIT, SYSCALL, SIGNAL, INPUT = 1, 2, 3, 4, 5, 64, 65
+HELLO, LOG, OUTPUT, EXIT, SYSCALL, TUNED, RESIZED = 1, 2, 3, 4, 5, 6, 7
+SIGNAL, INPUT, TUNE, RESIZE = 64, 65, 66, 67
 KINDS = ["exited", "signaled", "far-lost", "no-memory", "refused", "panic"]
 
 
@@ -78,7 +79,7 @@ class Channel:
 def run(spec, talk, timeout_s=60, **options):
     """Boots with a control channel; talk(channel) says what the agent would; then reads to the
     end. Returns the channel, with .status of QEMU (None: still running at the deadline)."""
-    with tempfile.TemporaryDirectory(prefix="dilos-boot-") as folder:
+    with tempfile.TemporaryDirectory(prefix="dilos-boot-", dir=qemu.parent(options)) as folder:
         path = os.path.join(folder, "control")
         listener = socket.socket(socket.AF_UNIX)
         listener.bind(path)

@@ -79,10 +79,14 @@ def command(folder, spec, machine="microvm", memory="128M", cmdline="", root=Non
     return args + list(extra)
 
 
+def parent(options):
+    """Where the folder of a run belongs: the far device's file wants tmpfs."""
+    return "/dev/shm" if options.get("far") and os.path.isdir("/dev/shm") else None
+
+
 def run(spec, timeout_s=60, **options):
     """Boots, waits for the end or the deadline, returns a Result."""
-    parent = "/dev/shm" if options.get("far") and os.path.isdir("/dev/shm") else None
-    with tempfile.TemporaryDirectory(prefix="dilos-boot-", dir=parent) as folder:
+    with tempfile.TemporaryDirectory(prefix="dilos-boot-", dir=parent(options)) as folder:
         try:
             done = subprocess.run(command(folder, spec, **options), timeout=timeout_s,
                                   stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Tiny programs in the unikernel, one boot for each behaviour; those of the control channel with a
 played agent. TAP."""
+import errno
 import os
 import struct
 import sys
@@ -85,6 +86,31 @@ def signal(words, number):
     return c.end is not None and c.end[:2] == ("signaled", number) and c.status == 3, c
 
 
+def tuned_and_resized():
+    """While a program pages: another prefetcher, less memory, more; what can't be is refused."""
+    sizes = (8, 1, 24, 10, 1 << 20)
+
+    def talk(c):
+        for text in (b"prefetch=trend", b"prefetch=magic", b"magic=1", b"prefetch=none",
+                     b"prefetch=readahead"):
+            c.send(channel.record(channel.TUNE, text))
+        for mib in sizes:
+            c.send(channel.record(channel.RESIZE, struct.pack("<Q", mib * qemu.MIB)))
+
+    spec = qemu.bootspec(["/pages"], local_bytes=12 * qemu.MIB, far_bytes=128 * qemu.MIB,
+                         slab_bytes=qemu.MIB)
+    c = channel.run(spec, talk, root=ROOT, far=True, timeout_s=120)
+    tuned = [struct.unpack("<i", body[:4])[0] for body in c.of(channel.TUNED)]
+    answers = [struct.unpack("<iQ", body) for body in c.of(channel.RESIZED)]
+    statuses = [status for status, _ in answers]
+    good = tuned == [0, -errno.EINVAL, -errno.ENOENT, 0, 0] and \
+        statuses == [0, -errno.ERANGE, 0, 0, -errno.ERANGE] and \
+        all(size == mib * qemu.MIB for (status, size), mib in zip(answers, sizes)
+            if status == 0) and \
+        qemu.MIB < answers[1][1] < 8 * qemu.MIB and answers[4][1] > 24 * qemu.MIB
+    return (good and c.end == ("exited", 0, "") and b"checked=12288" in c.output[1]), c
+
+
 def broken_record(data):
     """The guest ignores the channel from then on: stdin ends, the program goes on."""
     def talk(c):
@@ -130,6 +156,7 @@ def cases():
     yield "SIGTERM ends a computing program", lambda: signal(["/spin"], SIGTERM)
     yield "SIGTERM ends a waiting program", lambda: signal(["/spin", "wait"], SIGTERM)
     yield "SIGKILL", lambda: signal(["/spin"], SIGKILL)
+    yield "prefetcher and local memory change while it runs", tuned_and_resized
     yield "record with bad magic", lambda: broken_record(b"garbage garbage ")
     yield "record that is too long", lambda: broken_record(
         struct.pack("<HHI", channel.MAGIC, channel.INPUT, 65537))
