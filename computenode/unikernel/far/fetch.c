@@ -140,12 +140,17 @@ static bool run_submit(struct run *run)
     return false;
 }
 
-/* A frame for it, if there are more than faults may need. */
+/* More frames are free than faults may need. */
+static bool has_frames(void)
+{
+    return frame_pool_count() > pager.reserve_low;
+}
+
+/* A frame for it; NULL also if it is not remote. */
 static struct frame *claim_ahead(pte_t *pte, uint64_t va)
 {
     uint64_t entry = pte_load(pte);
-    if (pte_state(entry) != PAGE_REMOTE || !rights_accessible(va, entry) ||
-        frame_pool_count() <= pager.reserve_low) {
+    if (pte_state(entry) != PAGE_REMOTE || !rights_accessible(va, entry)) {
         return NULL;
     }
     struct frame *frame = frame_try_take();
@@ -161,12 +166,14 @@ static pte_t *entry_at(uint64_t va)
     return va_is_user(va) || va_is_window(va) ? pt_find(va) : NULL;
 }
 
-uint32_t fetch_ahead(uint64_t va, int64_t stride, uint32_t count, uint64_t marker_va)
+uint32_t fetch_ahead(uint64_t va, int64_t stride, uint32_t count, uint64_t marker_va,
+                     uint32_t *ret_covered)
 {
     struct run run = {.count = 0};
     uint32_t claimed_count = 0;
+    uint32_t i = 0;
     bool room = true;
-    for (uint32_t i = 0; i < count && room; i++, va += (uint64_t)stride * PAGE_BYTES) {
+    for (; i < count && room && has_frames(); i++, va += (uint64_t)stride * PAGE_BYTES) {
         pte_t *pte = entry_at(va);
         struct frame *frame = pte == NULL ? NULL : claim_ahead(pte, va);
         if (frame == NULL) {
@@ -186,6 +193,7 @@ uint32_t fetch_ahead(uint64_t va, int64_t stride, uint32_t count, uint64_t marke
     }
     (void)run_submit(&run);
     io_kick();
+    *ret_covered = i;
     return claimed_count;
 }
 

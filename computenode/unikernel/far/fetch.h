@@ -19,10 +19,12 @@ int fetch_page(pte_t *pte, uint64_t va, bool for_write) MUST_CHECK;
 
 /*
  * Starts reading those of `count` pages, `stride` pages apart, that are remote and that nobody
- * waits for; as many as free frames and the queue allow. Touching `marker_va` when it has come
- * costs a fault, which tells the prefetcher. Returns how many are on their way. Never waits.
+ * waits for; as many as free frames and the queue allow: *ret_covered of the `count` were
+ * looked at. Touching `marker_va` when it has come costs a fault, which tells the prefetcher.
+ * Returns how many are on their way. Never waits.
  */
-uint32_t fetch_ahead(uint64_t va, int64_t stride, uint32_t count, uint64_t marker_va);
+uint32_t fetch_ahead(uint64_t va, int64_t stride, uint32_t count, uint64_t marker_va,
+                     uint32_t *ret_covered);
 
 /* A read ahead has completed. Called by io_poll(). */
 void fetch_prefetched(const struct io_request *request);

@@ -24,10 +24,11 @@ static void want(uint64_t start, uint64_t end)
     uint64_t va = start;
     while (pt_next(&va, end) != NULL) {
         uint32_t count = (uint32_t)MIN((end - va) / PAGE_BYTES, BLKQ_SEGMENTS_MAX);
-        if (frame_pool_count() <= pager.reserve_low || io_background_room() == 0) {
+        uint32_t covered_count;
+        (void)fetch_ahead(va, 1, count, 0, &covered_count);
+        if (covered_count < count || io_background_room() == 0) {
             break; /* no frame to spare, or the queue is full: it is only advice */
         }
-        (void)fetch_ahead(va, 1, count, 0);
         va += count * PAGE_BYTES;
     }
 }

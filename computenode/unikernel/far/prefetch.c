@@ -72,9 +72,10 @@ static struct pager_stream *stream_start(struct pager_thread *t, uint64_t va, in
 static uint32_t stream_read(struct pager_stream *s)
 {
     uint64_t first = s->next_va;
-    uint32_t issued = fetch_ahead(first, s->stride, s->window, first);
+    uint32_t covered_count;
+    uint32_t issued = fetch_ahead(first, s->stride, s->window, first, &covered_count);
     s->marker_va = first;
-    s->next_va = first + (uint64_t)s->stride * s->window * PAGE_BYTES;
+    s->next_va = first + (uint64_t)s->stride * covered_count * PAGE_BYTES;
     if (issued == 0) {
         s->window = 0; /* all local, or no frames: the next fault decides anew */
     }
