@@ -78,7 +78,8 @@ void user_gs_base_set(uint64_t base); /* both bases: below MM_USER_END, checked 
 uint64_t user_gs_base(void);
 /* Drops to ring 3 and gives the kernel lock back; does not return. */
 NORETURN void user_enter(const struct user_regs *regs);
-struct gueststats *machine_stats(void);
+struct gueststats *machine_stats(void);          /* block 0, where the kernel and linux/ count */
+void machine_stats_read(struct gueststats *ret); /* the sum over all processors */
 
 /* ---- the control channel: kernel/control.c. Falls back to the serial port without one. ---- */
 void control_output(int descriptor, const void *bytes, size_t length); /* all of it; may wait */

@@ -79,7 +79,9 @@ void proc_self_stat(struct text *t)
 {
     const struct process *p = process_current();
     const struct task *task = task_current();
-    const struct gueststats *stats = machine_stats();
+    struct gueststats sum;
+    const struct gueststats *stats = &sum;
+    machine_stats_read(&sum);
     struct mm_usage usage;
     mm_usage(p->mm, &usage);
     text_add(t, "%u (%s) R %u %u %u 0 -1 4194304 %lu 0 %lu 0 ", p->pid, task->name,

@@ -240,7 +240,9 @@ int64_t sys_prctl(const struct call *c)
 int64_t sys_getrusage(const struct call *c)
 {
     struct mm_usage usage;
-    const struct gueststats *stats = machine_stats();
+    struct gueststats sum;
+    const struct gueststats *stats = &sum;
+    machine_stats_read(&sum);
     uint64_t ns =
         (int)c->arg[0] == RUSAGE_THREAD ? thread_run_ns(c->t->thread) : call_process_run_ns();
     mm_usage(c->p->mm, &usage);

@@ -27,7 +27,9 @@ int64_t sys_uname(const struct call *c)
 void system_memory(struct system_memory *ret)
 {
     const struct bootspec *spec = boot_spec();
-    const struct gueststats *stats = machine_stats();
+    struct gueststats sum;
+    const struct gueststats *stats = &sum;
+    machine_stats_read(&sum);
     ret->local_bytes = stats->frames_total * PAGE_BYTES;
     ret->local_free_bytes = stats->frames_free * PAGE_BYTES;
     ret->far_bytes = spec->far_bytes;

@@ -23,6 +23,7 @@ def phases(text):
 def check(name, **options):
     prefetch = options.pop("prefetch", None)
     items = {"prefetch": prefetch} if prefetch else {}
+    items["vcpus"] = options.get("vcpus", 1)
     spec = qemu.bootspec(["/guest"], local_bytes=16 * qemu.MIB, far_bytes=256 * qemu.MIB,
                          slab_bytes=qemu.MIB, **items)
     result = qemu.run(spec, timeout_s=100, memory="64M", far=True, **options)
@@ -44,6 +45,11 @@ def main():
     for phase, fields in seen.items():
         print(f"# {phase}: {fields}")
     rows += check("one queue, readahead", far_queues=1, prefetch="readahead")[0]
+    for vcpus, queues, prefetch in ((2, 4, "readahead"), (3, 2, "trend")):
+        more, seen = check(f"{vcpus} processors, {queues} queues, {prefetch}", vcpus=vcpus,
+                           far_queues=queues, prefetch=prefetch)
+        rows += more
+        print(f"# processors: {seen.get('processors')}")
     failed = 0
     for number, (name, good, detail) in enumerate(rows, 1):
         if not good:
