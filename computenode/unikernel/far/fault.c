@@ -200,7 +200,8 @@ static int fault(struct mm *mm, uint64_t va, enum mm_access access, bool from_us
     if ((entry & PTE_P) == 0) {
         return fault_marker(pte, va, entry, access);
     }
-    tlb_flush_page(va); /* it is there: this CPU has an old translation with fewer rights */
+    /* It is there: another thread was faster, or this processor had an old translation with fewer
+     * rights, which the fault itself has made it forget (Intel SDM vol. 3, 4.10.4.1). */
     return 0;
 }
 

@@ -37,8 +37,9 @@ struct pager_cpu {
     struct io_ring *demand; /* NULL: no far memory */
     struct io_ring *background;
     uint32_t reserve_count;
-    uint32_t fault_count; /* far faults; one in GUESTSTATS_SAMPLE is timed */
-    bool reclaiming;      /* below the low watermark, and not yet back at the high one */
+    uint32_t fault_count;     /* far faults; one in GUESTSTATS_SAMPLE is timed */
+    uint64_t fruitless_count; /* frames that the hand passed without that one was freed */
+    bool reclaiming;          /* below the low watermark, and not yet back at the high one */
     struct frame *reserve[RESERVE_FRAMES_MAX];
 } __attribute__((aligned(64)));
 

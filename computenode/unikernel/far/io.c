@@ -12,8 +12,12 @@
 #define SECTORS_PER_PAGE (PAGE_BYTES / BLKQ_SECTOR_BYTES)
 #define POLL_MAX         8
 #define RINGS_MAX        (2 * CPU_COUNT_MAX)
-/* Polls of one wait before it lets others run, and before it halts. */
-#define STEPS_BEFORE_HALT 64
+/*
+ * Polls of one wait before it lets others run, as a change of threads and back costs more than a
+ * read that is nearly there; and before it halts although others that wait could run.
+ */
+#define STEPS_BEFORE_YIELD 16
+#define STEPS_BEFORE_HALT  64
 
 struct io_ring {
     struct blkq *q;
@@ -420,10 +424,11 @@ int io_collect(struct pager_cpu *cpu, struct io_request *r)
 {
     struct io_ring *ring = cpu->demand;
     for (uint32_t steps = 1; !collected(ring, r); steps++) {
-        if (thread_yield() && steps % STEPS_BEFORE_HALT != 0) {
-            continue;
+        if (steps <= STEPS_BEFORE_YIELD) {
+            cpu_relax();
+        } else if (!thread_yield() || steps % STEPS_BEFORE_HALT == 0) {
+            ring_halt(ring);
         }
-        ring_halt(ring);
     }
     int status = r->status;
     ring_enter(ring);

@@ -183,10 +183,13 @@ bool reclaim_slice(uint32_t taken_count)
         return false;
     }
     uint64_t wanted = pager.high_count + MIN(pager.high_count, RECLAIM_SLICE) + excess;
-    uint64_t scanned_before = stats_here()->reclaim_scanned;
-    pass_slice(RECLAIM_SLICE + PASSES_PER_TAKEN * taken_count, wanted);
+    uint64_t freed_before = atomic_load_explicit(&clock.freed_count, memory_order_relaxed);
+    uint32_t count = RECLAIM_SLICE + PASSES_PER_TAKEN * taken_count;
+    pass_slice(count, wanted);
     cpu->reclaiming = frame_free_count() + writeback_pages() < wanted;
-    return cpu->reclaiming && stats_here()->reclaim_scanned != scanned_before;
+    bool freed = atomic_load_explicit(&clock.freed_count, memory_order_relaxed) != freed_before;
+    cpu->fruitless_count = freed ? 0 : cpu->fruitless_count + count;
+    return cpu->reclaiming && cpu->fruitless_count < 3 * frame_span();
 }
 
 static int direct_failure(void)

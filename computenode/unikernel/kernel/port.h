@@ -32,9 +32,7 @@ uint64_t *port_root_table(void);
  * forgotten them. A processor that waits here, or spins with cpu_relax(), answers the requests of
  * others meanwhile. Each flush is a barrier, too: when it returns, no other processor is in a piece
  * of kernel code that it was in when the flush began, unless that waits in cpu_relax(),
- * thread_yield() or a halt (far/ frees page tables only then). `tlb_flush_page` may leave other
- * processors alone if the translation can be cached on this one only because of fewer rights than
- * the entry has (a spurious fault).
+ * thread_yield() or a halt (far/ frees page tables only then).
  */
 void tlb_flush_page(uint64_t va);
 void tlb_flush_pages(const uint64_t *va, uint32_t count);

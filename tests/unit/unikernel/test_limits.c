@@ -204,10 +204,41 @@ static void test_resize_without_room(void)
     end();
 }
 
+/* With nothing to evict, what runs when nothing else does comes to an end, and begins anew. */
+static void test_idle_work_ends(void)
+{
+    struct host_config config = small;
+    config.far = false;
+    host_start(&config);
+    uint64_t va = map(110, RW, 0, NULL);
+    for (uint64_t i = 0; i < 110; i++) {
+        store(va + i * PAGE_BYTES, i + 1);
+    }
+    uint32_t rounds = 0;
+    while (pager_idle() && rounds < 1000) {
+        rounds++;
+    }
+    EXPECT(rounds < 1000);
+    unmap(va, 110);
+    end();
+    config.far = true;
+    host_start(&config);
+    va = map(400, RW, 0, NULL);
+    for (uint64_t i = 0; i < 400; i++) {
+        store(va + i * PAGE_BYTES, i + 1);
+    }
+    for (rounds = 0; pager_idle() && rounds < 1000; rounds++) {
+    }
+    EXPECT(rounds < 1000);
+    unmap(va, 400);
+    end();
+}
+
 int main(void)
 {
     TAP_RUN(test_one_pageout_sends_all);
     TAP_RUN(test_end_of_far_memory);
+    TAP_RUN(test_idle_work_ends);
     TAP_RUN(test_resize);
     TAP_RUN(test_resize_without_room);
     return tap_done();
