@@ -48,14 +48,15 @@ struct pager {
     uint8_t *direct;
     _Atomic(uint64_t) *root;
     bool has_far;
-    uint32_t reserve_max; /* of pager_cpu.reserve; half of it is what is aimed at */
+    _Atomic uint32_t reserve_max; /* of pager_cpu.reserve; half of it is what is aimed at */
     uint64_t far_bytes;
     uint64_t image_bytes; /* local memory that is not in the frame table */
     _Atomic uint64_t local_bytes;
-    /* Watermarks of the pool of free frames. */
-    uint64_t reserve_low; /* the kernel's own allocations leave this many frames to faults */
-    uint64_t low_count;   /* with fewer free frames a fault helps to reclaim */
-    uint64_t high_count;  /* reclaim stops at this many */
+    /* Watermarks of the pool of free frames; pager_resize() changes them. */
+    _Atomic uint64_t
+        reserve_low;             /* the kernel's own allocations leave this many frames to faults */
+    _Atomic uint64_t low_count;  /* with fewer free frames a fault helps to reclaim */
+    _Atomic uint64_t high_count; /* reclaim stops at this many */
 
     _Atomic uint64_t pinned_count; /* frames with at least one pin */
     _Atomic(const struct prefetcher *) prefetcher;

@@ -33,7 +33,7 @@ static struct {
 static struct {
     _Atomic uint64_t passed_count; /* in this trial, which starts when writes are first refused */
     _Atomic uint64_t freed_before;
-    uint64_t starved_count;
+    _Atomic uint64_t starved_count;
 } trial;
 
 void reclaim_share_out(void)

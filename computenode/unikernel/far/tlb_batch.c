@@ -14,7 +14,7 @@ static struct batch {
     _Atomic uint32_t epoch;
 } __attribute__((aligned(64))) batches[CPU_COUNT_MAX];
 
-static uint32_t batch_max = TLB_BATCH_MAX;
+static _Atomic uint32_t batch_max = TLB_BATCH_MAX;
 
 static struct batch *batch_here(void)
 {
