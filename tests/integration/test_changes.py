@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Settings and sizes that change while a program runs that verifies its memory."""
+import os
 import sys
 
-from support import hold, main, start_pool, stdout_of, wait_all_free
+from support import BEHAVE, hold, launch, main, start_pool, stdout_of, wait_all_free
 from lab import tap
 from lab.tap import expect, expect_equal, expect_in
 
@@ -66,6 +67,19 @@ def test_local_memory_up_and_down(lab, _):
         expect(abs(frames_mib(lab, 'local') - size) <= 2, f'{size}M: {frames_mib(lab, "local")}')
     refused(lab, 'resize', 'local', '--local-memory', '1M', because='at least')
     verified(lab, 'local')
+
+
+def test_more_processors_than_the_host_has(lab, _):
+    count = os.cpu_count() + 1
+    if count > 16:
+        raise tap.Skip('the kernel manages 16 processors, and this host has as many')
+    done = launch(lab, 'many', BEHAVE, 'hold', '24', '0',
+                  options=('--wait', '--vcpus', str(count)))
+    expect_equal(done.returncode, 0, done.stderr)
+    expect_in('they take turns', done.stderr, 'the warning')
+    expect_equal(stdout_of(lab, 'many'), b'filled\nverified\n', 'output')
+    refused(lab, 'launch', '--far-memory', '16M', '--vcpus', '1000', '/bin/true', because='--vcpus')
+    wait_all_free(lab)
 
 
 sys.exit(main(globals(), start_pool))
