@@ -105,8 +105,10 @@ static void refuse_size(const struct change *change, uint64_t nearest)
     char remedy[96];
     struct instance_sizes sizes;
     instance_sizes(change->member->instance, &sizes);
+    bool too_small = change->local_bytes < nearest;
     (void)text_format_size(change->local_bytes, wanted);
-    (void)text_format_size(nearest, possible);
+    /* A round size that is possible. */
+    (void)text_format_size(too_small ? ALIGN_UP(nearest, MIB) : ALIGN_DOWN(nearest, MIB), possible);
     if (change->local_bytes > sizes.local_bytes_max) {
         (void)snprintf(text, sizeof(text),
                        "%s of local memory: it was launched with room for %s (launch "
@@ -115,7 +117,7 @@ static void refuse_size(const struct change *change, uint64_t nearest)
     } else {
         (void)snprintf(text, sizeof(text),
                        "it can't have %s of local memory: %s %s are possible now", wanted,
-                       change->local_bytes < nearest ? "at least" : "at most", possible);
+                       too_small ? "at least" : "at most", possible);
     }
     (void)snprintf(remedy, sizeof(remedy), "--local-memory %s", possible);
     rpc_fail(change->request, DILOS__ERROR_CODE__ERROR_REFUSED, text, remedy);

@@ -228,7 +228,7 @@ static bool id_is_safe(const char *id)
     return length > 0 && length <= ID_BYTES_MAX && strspn(id, allowed) == length;
 }
 
-/* So large is the VM's RAM. What is not used of it costs its host nothing: it is a memfd. */
+/* The VM has RAM for so much. What is not used of it costs its host nothing: it is a memfd. */
 static uint64_t local_bytes_max(const Dilos__InstanceSpec *spec)
 {
     uint64_t bytes = spec->local_bytes_max != 0 ? spec->local_bytes_max : 2 * spec->local_bytes;

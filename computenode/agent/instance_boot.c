@@ -15,6 +15,8 @@
 #include "lib/wire/bootspec.h"
 
 #define TAIL_BYTES 1024u
+/* RAM that is not memory to the kernel (firmware's, the hole below 1 MiB) must not be missing. */
+#define RAM_EXTRA_BYTES (2 * MIB)
 
 static struct bootspec_string text(const char *from)
 {
@@ -199,7 +201,7 @@ bool instance_boot(struct instance *instance, const struct image_result *image)
         .image = image->path,
         .kvm = host->kvm,
         .devices = true,
-        .memory_bytes = instance->local_bytes_max,
+        .memory_bytes = instance->local_bytes_max + RAM_EXTRA_BYTES,
         .vcpus = instance->start->spec->vcpus,
     };
     r = vmm_start(&config, &instance->pid, &instance->pidfd);

@@ -32,7 +32,7 @@ struct instance {
     uint64_t stats_address; /* guest-physical, from HELLO; 0: none */
     struct far_live *final; /* the figures that it ended with; NULL: it had none */
 
-    uint64_t local_bytes_max; /* RAM of the VM */
+    uint64_t local_bytes_max; /* local memory can grow to it: the VM has that much RAM */
     char prefetch[INSTANCE_PREFETCH_BYTES];
     uint32_t question_count; /* asked of the kernel, oldest first */
     struct instance_question questions[INSTANCE_QUESTIONS_MAX];
