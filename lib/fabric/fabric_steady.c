@@ -15,7 +15,6 @@
 #define SLOTS        512u
 #define NO_SLOT      UINT32_MAX
 #define POLL_BATCH   64u
-#define CLOCK_POLLS  64u /* the clock is looked at on every so many polls */
 #define ATTACH_TOKEN (UINT64_C(1) << 32)
 #define NS_PER_MS    1000000ull
 #define TEXT_BYTES   256u
@@ -64,7 +63,6 @@ struct steady_peer {
     struct attempt *attempt;  /* NULL: none is under way */
     uint32_t incarnation;
     uint32_t breaks;
-    uint32_t polls;
     uint64_t asked_ns;   /* since when the connection owes an answer */
     uint64_t trouble_ns; /* since when nothing gets through; 0: all is well */
     char reason[FABRIC_REASON_BYTES];
@@ -441,6 +439,15 @@ static void slot_done(struct steady_peer *steady, uint64_t token, int status,
     slot_free(steady, slot);
 }
 
+/* Nothing came. Whoever sleeps a second between polls must not miss it either. */
+static void look_at_clock(struct steady_peer *steady)
+{
+    uint64_t stall_ns = steady->config.times.stall_ms * NS_PER_MS;
+    if (steady->posted + steady->asked > 0 && sys_monotonic_ns() - steady->asked_ns > stall_ns) {
+        link_broke(steady, "does not answer");
+    }
+}
+
 static void poll_link(struct steady_peer *steady, struct fabric_sink *sink)
 {
     struct fabric_done done[POLL_BATCH];
@@ -469,15 +476,8 @@ static void poll_link(struct steady_peer *steady, struct fabric_sink *sink)
     }
     if (!alive) {
         link_broke(steady, "broke the connection");
-    }
-}
-
-static void look_at_clock(struct steady_peer *steady)
-{
-    uint64_t stall_ns = steady->config.times.stall_ms * NS_PER_MS;
-    if (steady->link != NULL && steady->posted + steady->asked > 0 &&
-        sys_monotonic_ns() - steady->asked_ns > stall_ns) {
-        link_broke(steady, "does not answer");
+    } else if (count == 0) {
+        look_at_clock(steady);
     }
 }
 
@@ -492,9 +492,6 @@ static void steady_poll(struct fabric_peer *peer, struct fabric_sink *sink)
         post_waiting(steady);
         if (!fabric_sink_full(sink)) {
             poll_link(steady, sink);
-        }
-        if (!peer->dead && ++steady->polls % CLOCK_POLLS == 0) {
-            look_at_clock(steady);
         }
     }
     if (steady->held > 0) {

@@ -203,6 +203,13 @@ static void test_stalled_connection(void)
     struct load *load = load_new(peer, slab);
     EXPECT(load_run(load, 100));
     proxy_set(&proxy.stalled, true);
+    /* Noticed also by somebody who sleeps between polls. */
+    load_post(load);
+    for (unsigned i = 0; i < 10; i++) {
+        (void)usleep(50000);
+        load_take(load);
+    }
+    EXPECT(fabric_steady_breaks(peer) > 0);
     uint64_t until_ns = sys_monotonic_ns() + 400000000ull;
     while (sys_monotonic_ns() < until_ns || fabric_steady_breaks(peer) == 0) {
         load_post(load);
