@@ -293,6 +293,26 @@ static int add_interpreter(struct collector *c, const char *script, const char *
     return r;
 }
 
+/* glibc loads it when a thread is cancelled or ends by pthread_exit(3); without it, it aborts. */
+static int add_for_threads(struct collector *c)
+{
+    static const char libc[] = "/libc.so.6", library[] = "libgcc_s.so.1";
+    char path[ELF_DEPS_PATH_BYTES];
+    bool wanted = false;
+    for (uint32_t i = c->first; i < c->deps->count; i++) {
+        size_t length = strlen(c->deps->paths[i]);
+        wanted = wanted || (length >= sizeof(libc) - 1 &&
+                            strcmp(c->deps->paths[i] + length - (sizeof(libc) - 1), libc) == 0);
+    }
+    for (size_t i = 0; i < ARRAY_LEN(standard_folders) && wanted; i++) {
+        c->tried[0] = '\0';
+        if (try_folder(c, standard_folders[i], library, path)) {
+            return add(c, path);
+        }
+    }
+    return 0;
+}
+
 static int collect(struct collector *c, const char *program)
 {
     char path[ELF_DEPS_PATH_BYTES];
@@ -312,7 +332,7 @@ static int collect(struct collector *c, const char *program)
     for (uint32_t i = c->first; i < c->deps->count && r == 0; i++) {
         r = add_needed(c, i);
     }
-    return r;
+    return r == 0 ? add_for_threads(c) : r;
 }
 
 struct elf_deps *elf_deps_collect(const char *program, char *ret_error)

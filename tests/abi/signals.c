@@ -12,6 +12,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
+#include <sys/time.h>
 #include <time.h>
 #include <ucontext.h>
 #include <unistd.h>
@@ -304,6 +305,29 @@ static void waits(void)
     expect("taken by sigwaitinfo, not by the handler", count == 2);
 }
 
+/* ---- the alarm clock ---- */
+
+static void alarms(void)
+{
+    struct itimerval t = {{0, 20000}, {0, 20000}}, before;
+    struct timespec ts = {10, 0};
+    install(SIGALRM, count_it, 0, 0);
+    expect("setitimer", setitimer(ITIMER_REAL, &t, NULL) == 0);
+    for (int i = 0; i < 3; i++) {
+        expect("rings", pause() == -1 && errno == EINTR);
+    }
+    expect("rang", count >= 3 && last == SIGALRM);
+    memset(&t, 0, sizeof(t));
+    expect("disarmed", setitimer(ITIMER_REAL, &t, &before) == 0);
+    expect("interval was", before.it_interval.tv_usec == 20000 && before.it_value.tv_usec > 0);
+    alarm(100);
+    expect("seconds left", alarm(1) == 100);
+    count = 0;
+    expect("alarm", nanosleep(&ts, &ts) == -1 && errno == EINTR && count == 1);
+    expect("no more", alarm(0) == 0);
+    expect("no such timer", setitimer(9, &t, NULL) == -1 && errno == EINVAL);
+}
+
 static atomic_int ready, stop;
 static _Thread_local volatile int mine;
 static atomic_int total;
@@ -385,6 +409,7 @@ int main(void)
     registers();
     faults();
     waits();
+    alarms();
     to_threads();
     storm();
     printf("failures=%d\n", failures);

@@ -14,6 +14,7 @@ BEHAVE = os.path.join(BUILD, 'tests', 'integration', 'behave')
 BIG = os.path.join(BUILD, 'tests', 'integration', 'big')
 LARGE = os.path.join(BUILD, 'tests', 'abi', 'abi-large')
 MEMCHECK = os.path.join(BUILD, 'tests', 'integration', 'memcheck')
+THREADS = os.path.join(BUILD, 'tests', 'abi', 'memory-threads')
 LOCAL = '16M'
 RUN_LIMIT_S = 100
 

@@ -3,8 +3,8 @@
 import os
 import sys
 
-from support import (BEHAVE, LOCAL, MEMCHECK, expect_good, launch, main, native, run, start_pool,
-                     stdout_of, wait_all_free)
+from support import (BEHAVE, LOCAL, MEMCHECK, THREADS, expect_good, launch, main, native, run,
+                     start_pool, stdout_of, wait_all_free)
 from lab.tap import expect, expect_equal, expect_in
 
 
@@ -36,6 +36,26 @@ def test_memory_keeps_what_was_written(lab, _):
     instance = run(lab, 'memcheck', MEMCHECK, *arguments, local='14M', far='124M')
     expect_good(instance)
     expect(stdout_of(lab, 'memcheck') == native(MEMCHECK, *arguments), 'output')
+
+
+def test_threads_on_two_processors(lab, _):
+    """Each with queues of its own, in an eighth of the memory that the threads use."""
+    arguments = ('4', '4096', '3000')
+    instance = run(lab, 'threads', THREADS, *arguments, far='112M', options=('--vcpus', '2'))
+    expect_good(instance)
+    expect_equal(stdout_of(lab, 'threads'), b'threads=4 failures=0\n', 'output')
+    expect(instance['live']['counters']['faults_remote'] > 1000, 'it paged')
+
+
+def test_processors_are_limited(lab, _):
+    done = launch(lab, 'many', BEHAVE, 'exit', '0', options=('--vcpus', '17', '--wait'))
+    expect(done.returncode != 0, 'refused')
+    expect_in('--vcpus 16 or fewer', done.stdout + done.stderr, 'the remedy')
+    done = launch(lab, 'eight', BEHAVE, 'exit', '0', options=('--vcpus', '8', '--wait'))
+    expect_equal(done.returncode, 0, 'more than the host has')
+    if os.cpu_count() < 8:
+        logged = lab.ctl('logs', 'eight', '--stream', 'kernel').stdout
+        expect_in('8 virtual CPUs take turns', logged, 'the warning')
 
 
 def test_exit_status(lab, _):

@@ -20,6 +20,7 @@
 #define LX_SIGKILL      9
 #define LX_SIGSEGV      11
 #define LX_SIGPIPE      13
+#define LX_SIGALRM      14
 #define LX_SIGCHLD      17
 #define LX_SIGCONT      18
 #define LX_SIGSTOP      19

@@ -210,6 +210,9 @@ typedef int64_t (*call_fn)(const struct call *c);
     X(tkill, sys_tkill)                                                                            \
     X(tgkill, sys_tgkill)                                                                          \
     X(pause, sys_pause)                                                                            \
+    X(alarm, sys_alarm)                                                                            \
+    X(getitimer, sys_getitimer)                                                                    \
+    X(setitimer, sys_setitimer)                                                                    \
     X(rt_sigreturn, sys_rt_sigreturn)                                                              \
     X(rt_sigsuspend, sys_rt_sigsuspend)                                                            \
     X(rt_sigtimedwait, sys_rt_sigtimedwait)                                                        \
