@@ -370,8 +370,6 @@ static void to_threads(void)
 }
 
 /* A stream of signals at a thread that computes: nothing of its work is lost. */
-static volatile uint64_t work;
-
 static void *bombard(void *argument)
 {
     for (int i = 0; i < 300; i++) {
