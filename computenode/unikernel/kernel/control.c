@@ -142,6 +142,9 @@ static void take_signal(const uint8_t *body, uint32_t length)
         return;
     }
     control.signals |= UINT64_C(1) << (number - 1);
+    if (control.thread != NULL) { /* a thread that reads its input may be the one that took it in */
+        thread_wake_urgent(control.thread);
+    }
 }
 
 /* False: there is no room yet. */

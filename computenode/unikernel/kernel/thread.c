@@ -594,6 +594,7 @@ void thread_idle(void)
         run_others();
         thread_stop_if_asked();
         if (pager_idle() || poll_ready(q)) {
+            cpu_interrupts_take();
             continue;
         }
         atomic_store(&q->halts, true);

@@ -178,6 +178,11 @@ void cpu_halt(void)
     atomic_store(&cpu->waits_for_device, false);
 }
 
+void cpu_interrupts_take(void)
+{
+    __asm__ volatile("sti; nop; cli" : : : "memory");
+}
+
 void cpu_halt_prepare(void)
 {
     atomic_store(&cpu_this()->waits_for_device, true);

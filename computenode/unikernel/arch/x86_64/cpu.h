@@ -88,6 +88,9 @@ void cpu_user_access_end(void);
  */
 void cpu_halt(void);
 
+/* Lets pending interrupts in, without halting. Where nothing is held. */
+void cpu_interrupts_take(void);
+
 /*
  * The same for one that waits for a device, whose interrupt may go to another processor: say so
  * first, then look whether the device has done it, then halt or cancel.

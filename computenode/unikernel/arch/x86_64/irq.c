@@ -132,6 +132,7 @@ void irq_dispatch(unsigned vector)
         cpu_this()->timer_ns = UINT64_MAX;
         tlb_tick();
         thread_timer();
+        control_interrupt(); /* in case one of the device's was lost */
         return;
     case VECTOR_IPI:
         lapic_end();
