@@ -190,8 +190,8 @@ uint64_t frame_limit(void)
 
 uint64_t frame_excess(void)
 {
-    uint64_t held = atomic_load(&pool.held_count);
-    uint64_t target = atomic_load(&pool.held_target);
+    uint64_t held = atomic_load_explicit(&pool.held_count, memory_order_relaxed);
+    uint64_t target = atomic_load_explicit(&pool.held_target, memory_order_relaxed);
     return target > held ? target - held : 0;
 }
 
@@ -207,9 +207,8 @@ static void reserve_fill(struct pager_cpu *cpu)
     }
 }
 
-void frame_refill(void)
+void frame_refill(struct pager_cpu *cpu)
 {
-    struct pager_cpu *cpu = this_cpu();
     if (cpu->reserve_count <= pager.reserve_max / 4 && frame_pool_count() > 0 &&
         spin_try(&pool.lock)) {
         reserve_fill(cpu);

@@ -123,8 +123,9 @@ int frame_alloc_table(phys_addr_t *ret) MUST_CHECK;
 void frame_pin(struct frame *frame); /* claimed */
 void frame_unpin(struct frame *frame);
 
-/* Fills this processor's reserve up to what is aimed at, if the pool has frames. Never waits. */
-void frame_refill(void);
+/* Fills the reserve of this processor, `cpu`, up to what is aimed at, if the pool has frames. Never
+ * waits. */
+void frame_refill(struct pager_cpu *cpu);
 /* Free frames that this processor can have without reclaiming. */
 uint64_t frame_free_count(void);
 /* Free frames in the pool: what the watermarks are about. */

@@ -27,27 +27,16 @@ bool page_may_move(enum page_state from, enum page_state to)
     return state_may_move(page_moves, from, to);
 }
 
-static uint64_t is_far(enum page_state state)
-{
-    return state == PAGE_REMOTE || state == PAGE_FETCHING;
-}
-
-static uint64_t is_here(enum page_state state)
-{
-    return state >= PAGE_CLEAN;
-}
+/* Which count a state belongs to. */
+static const uint8_t is_far[PAGE_STATES] = {[PAGE_REMOTE] = 1, [PAGE_FETCHING] = 1};
+static const uint8_t is_here[PAGE_STATES] = {
+    [PAGE_CLEAN] = 1, [PAGE_DIRTY] = 1, [PAGE_WRITING] = 1, [PAGE_ALIAS] = 1};
 
 void page_count(enum page_state from, enum page_state to)
 {
     struct gueststats *stats = stats_here();
-    uint64_t remote = is_far(to) - is_far(from);
-    uint64_t local = is_here(to) - is_here(from);
-    if (remote != 0) {
-        stat_add(&stats->pages_remote, remote);
-    }
-    if (local != 0) {
-        stat_add(&stats->pages_local, local);
-    }
+    stat_add(&stats->pages_remote, (uint64_t)is_far[to] - is_far[from]);
+    stat_add(&stats->pages_local, (uint64_t)is_here[to] - is_here[from]);
 }
 
 uint64_t rights_of(uint64_t va, unsigned protection)

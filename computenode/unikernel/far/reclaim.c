@@ -177,7 +177,7 @@ bool reclaim_slice(uint32_t taken_count)
 {
     struct pager_cpu *cpu = this_cpu();
     io_poll_background();
-    frame_refill();
+    frame_refill(cpu);
     uint64_t excess = frame_excess();
     if (!cpu->reclaiming && !reclaim_wants()) {
         return false;
