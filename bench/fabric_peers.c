@@ -29,6 +29,8 @@
 #define KEYS          1024u
 #define DEPTH_MAX     128u
 #define PAGES         2048u
+#define TARGETS       1024u
+#define STEP          769u /* the same pages in the same order as fabric-pages */
 #define SPINS         2000u
 
 static void die(const char *what)
@@ -132,7 +134,7 @@ static void pingpong(bool spin, unsigned count)
 static char pages[PAGES][PAGE];
 static atomic_uint asked;
 static atomic_uint answered;
-static char target[PAGE];
+static char target[TARGETS][PAGE];
 static unsigned memcpy_count;
 
 static void *copier(void *argument)
@@ -145,7 +147,7 @@ static void *copier(void *argument)
                 (void)sched_yield();
             }
         }
-        memcpy(target, pages[i % PAGES], PAGE);
+        memcpy(target[i % TARGETS], pages[i * STEP % PAGES], PAGE);
         atomic_store_explicit(&answered, i, memory_order_release);
     }
     return NULL;
@@ -174,7 +176,7 @@ static void copy(unsigned count)
     }
     double spent = now_ns() - begin;
     (void)pthread_join(thread, NULL);
-    if (target[17] != (char)(count % PAGES & 0x7f)) {
+    if (target[count % TARGETS][17] != (char)(count * STEP % PAGES & 0x7f)) {
         die("wrong data");
     }
     printf("{\"ns\": %.1f}\n", spent / count);

@@ -38,6 +38,7 @@ static void print_node_json(struct json *j, const Dilos__NodeInfo *node)
     json_object_end(j);
     print_counters(j, "counters", node->counters, node->n_counters);
     print_health(j, "health", node->health, node->n_health);
+    print_health(j, "machine", node->machine, node->n_machine);
     json_object_end(j);
 }
 
@@ -143,6 +144,13 @@ static void print_node_text(const Dilos__NodeInfo *node)
     for (size_t i = 0; i < node->n_counters; i++) {
         print_line(i == 0 ? "Counters" : "", "%s %" PRIu64 " %s", node->counters[i]->name,
                    node->counters[i]->value, node->counters[i]->unit);
+    }
+    for (size_t i = 0; i < node->n_machine; i++) {
+        const Dilos__Health *thing = node->machine[i];
+        print_line(i == 0 ? "Machine" : "", "%s: %s", thing->code, thing->detail);
+        if (thing->remedy[0] != '\0') {
+            print_line("", "  missing, fix: %s", thing->remedy);
+        }
     }
     print_health_lines("", node->health, node->n_health);
 }

@@ -27,8 +27,9 @@ struct session {
     struct list link;
     uint64_t id;
     struct rpc_connection *connection;
-    size_t health_count, counter_count;
-    Dilos__Health **health; /* as last heard */
+    size_t health_count, machine_count, counter_count;
+    Dilos__Health **health;  /* as last heard */
+    Dilos__Health **machine; /* of a memory node, as registered */
     Dilos__Counter **counters;
     char **reported; /* instance ids of a registration that isn't answered yet */
     size_t reported_count;

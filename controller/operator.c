@@ -120,6 +120,8 @@ static Dilos__NodeInfo *node_info(struct controller *c, uint32_t slot)
         info->counters = s->counters;
         info->n_health = s->health_count;
         info->health = s->health;
+        info->n_machine = s->machine_count;
+        info->machine = s->machine;
         info->heartbeat_age_ms = controller_now().mono_ms - c->core->node_links[slot].seen_ms;
     }
     return info;
@@ -131,6 +133,8 @@ static void node_info_free(Dilos__NodeInfo *info)
     info->counters = NULL;
     info->n_health = 0;
     info->health = NULL;
+    info->n_machine = 0;
+    info->machine = NULL;
     dilos__node_info__free_unpacked(info, NULL);
 }
 

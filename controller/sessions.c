@@ -43,28 +43,41 @@ struct session *session_of_agent(struct controller *c, uint32_t agent)
     return session_find(c, c->core->agent_links[agent].session);
 }
 
-static void drop_health(struct session *s)
+static void drop_list(size_t *count, Dilos__Health ***list)
 {
-    for (size_t i = 0; i < s->health_count; i++) {
-        dilos__health__free_unpacked(s->health[i], NULL);
+    for (size_t i = 0; i < *count; i++) {
+        dilos__health__free_unpacked((*list)[i], NULL);
     }
-    free(s->health);
-    s->health = NULL;
-    s->health_count = 0;
+    free(*list);
+    *list = NULL;
+    *count = 0;
+}
+
+static Dilos__Health **copy_list(size_t count, Dilos__Health *const *from)
+{
+    Dilos__Health **list = info_zeroed(count, sizeof(Dilos__Health *));
+    for (size_t i = 0; i < count; i++) {
+        list[i] = info_zeroed(1, sizeof(*list[i]));
+        dilos__health__init(list[i]);
+        list[i]->code = info_text(from[i]->code);
+        list[i]->detail = info_text(from[i]->detail);
+        list[i]->remedy = info_text(from[i]->remedy);
+    }
+    return list;
 }
 
 void session_keep_health(struct session *s, size_t count, Dilos__Health *const *health)
 {
-    drop_health(s);
-    s->health = info_zeroed(count, sizeof(*s->health));
+    drop_list(&s->health_count, &s->health);
+    s->health = copy_list(count, health);
     s->health_count = count;
-    for (size_t i = 0; i < count; i++) {
-        s->health[i] = info_zeroed(1, sizeof(*s->health[i]));
-        dilos__health__init(s->health[i]);
-        s->health[i]->code = info_text(health[i]->code);
-        s->health[i]->detail = info_text(health[i]->detail);
-        s->health[i]->remedy = info_text(health[i]->remedy);
-    }
+}
+
+static void keep_machine(struct session *s, size_t count, Dilos__Health *const *machine)
+{
+    drop_list(&s->machine_count, &s->machine);
+    s->machine = copy_list(count, machine);
+    s->machine_count = count;
 }
 
 static void drop_counters(struct session *s)
@@ -119,7 +132,8 @@ void session_close(struct controller *c, struct session *s, const char *reason)
         controller_event(c, &event);
     }
     list_remove(&s->link);
-    drop_health(s);
+    drop_list(&s->health_count, &s->health);
+    drop_list(&s->machine_count, &s->machine);
     drop_counters(s);
     session_keep_reported(s, 0, NULL);
     free(s->reported);
@@ -191,6 +205,7 @@ void on_node_register(void *context, struct rpc_connection *connection, struct r
     }
     struct session *s = session_of(c, connection);
     session_keep_health(s, m->n_health, m->health);
+    keep_machine(s, m->n_machine, m->machine);
     const struct core_event event = {.kind = CORE_NODE_REGISTER,
                                      .token = (uintptr_t)request,
                                      .session = s->id,

@@ -29,6 +29,7 @@ static int fail(const char *what, const char *reason)
 /* Runs until a signal says stop. */
 static int serve(const struct options *options, struct node *node, struct state *state)
 {
+    static struct check_report machine;
     int status = EXIT_FAILURE;
     struct session *session = NULL;
     struct event_base *base = event_base_new();
@@ -39,6 +40,7 @@ static int serve(const struct options *options, struct node *node, struct state 
                                           .name = options->name,
                                           .host = options->host,
                                           .labels = &options->labels,
+                                          .machine = &machine,
                                           .node = node,
                                           .state = state};
     if (term == NULL || interrupt == NULL || event_add(term, NULL) != 0 ||
@@ -46,6 +48,7 @@ static int serve(const struct options *options, struct node *node, struct state 
         status = fail("loop", "out of memory");
         goto out;
     }
+    check_collect(options, &machine);
     int error = session_open(&config, &session);
     if (error != 0) {
         char reason[256];

@@ -13,7 +13,9 @@ struct register_message {
     Dilos__Label labels[CONFIG_LIST_MAX];
     Dilos__Label *label_list[CONFIG_LIST_MAX];
     char *label_text[CONFIG_LIST_MAX]; /* "key\0value" */
-    struct grants_item *items;         /* one a slab; held ones are pointed to */
+    Dilos__Health machine[CHECK_ITEMS_MAX];
+    Dilos__Health *machine_list[CHECK_ITEMS_MAX];
+    struct grants_item *items; /* one a slab; held ones are pointed to */
     Dilos__HeldGrant *held;
     Dilos__HeldGrant **held_list;
 };
@@ -36,6 +38,20 @@ static int fill_labels(struct register_message *message, const struct config_lis
     message->body.n_labels = labels->count;
     message->body.labels = message->label_list;
     return 0;
+}
+
+static void fill_machine(struct register_message *message, const struct check_report *report)
+{
+    for (uint32_t i = 0; report != NULL && i < report->count; i++) {
+        const struct check_item *item = &report->items[i];
+        dilos__health__init(&message->machine[i]);
+        message->machine[i].code = TEXT(item->thing);
+        message->machine[i].detail = TEXT(item->detail);
+        message->machine[i].remedy = TEXT(item->fix);
+        message->machine_list[i] = &message->machine[i];
+        message->body.n_machine = i + 1;
+    }
+    message->body.machine = message->machine_list;
 }
 
 static int fill_held(struct register_message *message, const struct node *node)
@@ -104,6 +120,7 @@ struct register_message *register_message_open(const struct register_facts *fact
     body->n_health = report->health_count;
     body->health = report->health_list;
     fill_endpoint(message, facts, node);
+    fill_machine(message, facts->machine);
     if (fill_labels(message, facts->labels) != 0 || fill_held(message, node) != 0) {
         return register_message_close(message);
     }

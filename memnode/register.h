@@ -4,6 +4,7 @@
 #define DILOS_MEMNODE_REGISTER_H
 
 #include "lib/sys/config.h"
+#include "memnode/check.h"
 #include "memnode/node.h"
 #include "memnode/report.h"
 #include "proto/dilos.pb-c.h"
@@ -15,7 +16,8 @@ struct register_facts {
     const char *host;
     const char *host_id;
     uint64_t epoch_seen;
-    const struct config_list *labels; /* "key=value" */
+    const struct config_list *labels;   /* "key=value" */
+    const struct check_report *machine; /* NULL: not looked at */
 };
 
 struct register_message;

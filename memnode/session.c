@@ -101,6 +101,7 @@ static void send_register(struct session *session, struct rpc_connection *connec
         .host_id = session->host_id,
         .epoch_seen = state_epoch(session->config.state),
         .labels = session->config.labels,
+        .machine = session->config.machine,
     };
     report_fill(&session->report, session->config.node);
     struct register_message *message =

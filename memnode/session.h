@@ -8,6 +8,7 @@
 #define DILOS_MEMNODE_SESSION_H
 
 #include "lib/sys/config.h"
+#include "memnode/check.h"
 #include "memnode/node.h"
 #include "memnode/state.h"
 
@@ -21,8 +22,9 @@ struct session_config {
     struct event_base *base;
     const char *controller;
     const char *name;
-    const char *host;                 /* failure domain */
-    const struct config_list *labels; /* "key=value", checked */
+    const char *host;                   /* failure domain */
+    const struct config_list *labels;   /* "key=value", checked */
+    const struct check_report *machine; /* outlives the session; NULL: not looked at */
     struct node *node;
     struct state *state;
 };

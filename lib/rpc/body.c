@@ -25,6 +25,7 @@ static const struct exception exceptions[] = {
     {NULL, "files", RPC_FIELD_BYTES_MAX, RPC_FILES_MAX},
     {NULL, "labels", RPC_FIELD_BYTES_MAX, RPC_LABELS_MAX},
     {NULL, "health", RPC_FIELD_BYTES_MAX, RPC_HEALTH_MAX},
+    {NULL, "machine", RPC_FIELD_BYTES_MAX, RPC_HEALTH_MAX},
     {NULL, "counters", RPC_FIELD_BYTES_MAX, RPC_COUNTERS_MAX},
 };
 

@@ -140,6 +140,16 @@ def test_check_names_the_devices():
     expect_in('GID', done.stdout, 'check')
 
 
+def test_inspect_names_the_devices():
+    with Lab() as lab:
+        start(lab)
+        machine = lab.json('node', 'inspect', 'mn1')['machine']
+        text = ' '.join(thing['detail'] for thing in machine if thing['code'] == 'verbs')
+        for device in sorted(os.listdir('/sys/class/infiniband')):
+            expect_in(device + '/1', text, 'inspect')
+        expect_in('Machine', lab.ctl('node', 'inspect', 'mn1').stdout, 'text')
+
+
 def test_too_little_locked_memory():
     """One clear reason; the node serves by TCP."""
     command = (f'ulimit -l 1024; exec {program("memnode")} --check --memory 16M --slab-size 1M '

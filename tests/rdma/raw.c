@@ -141,6 +141,8 @@ int raw_queue(struct raw *raw)
         return -ENOMEM;
     }
     verbs_queue_describe(&raw->port, raw->queue, &message.queue);
+    message.queue.mtu = raw->say_mtu != 0 ? raw->say_mtu : message.queue.mtu;
+    message.queue.gid_type = raw->say_gid_type != 0 ? raw->say_gid_type : message.queue.gid_type;
     int error = put(raw, &message);
     if (error == 0) {
         error = get(raw, VERBSOP_QUEUE, &answer);

@@ -22,6 +22,9 @@ struct raw {
     struct ibv_mr *mr;
     struct ibv_qp *queue;
     struct verbsop_nonces nonces;
+    /* What it says of itself, instead of the truth; 0: the truth. */
+    uint8_t say_mtu;
+    uint8_t say_gid_type;
     uint32_t sequence;
     uint8_t buffer[RAW_BUFFER_BYTES];
 };

@@ -10,11 +10,14 @@
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdlib.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "lib/base/check.h"
+#include "lib/fabric/address.h"
 #include "lib/sys/sys.h"
+#include "lib/wire/pageop.h"
 #include "tests/rdma/raw.h"
 #include "tests/tap.h"
 #include "tests/unit/fabric/harness.h"
@@ -314,6 +317,123 @@ static void test_probed_without_pause(void)
     battery_close(&b);
 }
 
+/* ---- peers that don't fit, or talk nonsense */
+
+static void test_other_mtu(void)
+{
+    static struct battery b;
+    battery_open(&b);
+    b.thief.say_mtu = VERBSOP_MTU_MIN;
+    EXPECT_EQ(raw_queue(&b.thief), VERBSOP_OK);
+    EXPECT_EQ(raw_attach(&b.thief, 0, &b.thief_grant, &b.thief_window), VERBSOP_OK);
+    EXPECT_EQ(raw_access(&b.thief, true, b.thief_window.remote_key, b.thief_window.address,
+                         RAW_BUFFER_BYTES),
+              IBV_WC_SUCCESS);
+    memset(b.thief.buffer, 0, RAW_BUFFER_BYTES);
+    EXPECT_EQ(raw_access(&b.thief, false, b.thief_window.remote_key, b.thief_window.address,
+                         RAW_BUFFER_BYTES),
+              IBV_WC_SUCCESS);
+    EXPECT(all_are(b.thief.buffer, RAW_BUFFER_BYTES, 0x22));
+    battery_close(&b);
+}
+
+/* Soft-RoCE has v2 alone. */
+static void test_other_gid_type(void)
+{
+    static struct battery b;
+    battery_open(&b);
+    b.thief.say_gid_type = VERBSOP_GID_ROCE_V1;
+    int status = raw_queue(&b.thief);
+    EXPECT(status == VERBSOP_MISMATCH || status == -EINVAL);
+    expect_honest(&b);
+    battery_close(&b);
+}
+
+static int connect_plain(const char *addresses)
+{
+    char text[FABRIC_ADDRESS_BYTES];
+    struct fabric_address address;
+    (void)snprintf(text, sizeof(text), "%.*s", (int)strcspn(addresses, ","), addresses);
+    CHECK(fabric_address_parse(text, &address) == 0);
+    int fd = socket(address.storage.ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    CHECK(connect(fd, (const struct sockaddr *)&address.storage, address.length) == 0);
+    return fd;
+}
+
+static void test_garbage_to_the_node(void)
+{
+    static struct battery b;
+    uint64_t seed = 5;
+    battery_open(&b);
+    for (unsigned i = 0; i < 50 && tap_case_ok; i++) {
+        uint8_t data[PAGEOP_HELLO_BYTES + VERBSOP_BYTES];
+        int fd = connect_plain(node_verbs_addresses(b.h.node));
+        for (size_t k = 0; k < sizeof(data); k++) {
+            data[k] = (uint8_t)harness_random(&seed);
+        }
+        if (i % 2 == 0) {
+            pageop_hello_encode(data);
+        }
+        EXPECT_EQ(send(fd, data, sizeof(data), MSG_NOSIGNAL), (ssize_t)sizeof(data));
+        /* It hangs up, after its hello at most. */
+        ssize_t count = 1;
+        while (count > 0) {
+            count = recv(fd, data, sizeof(data), 0);
+        }
+        (void)close(fd);
+    }
+    const struct export_counters *counters = node_counters(b.h.node);
+    EXPECT_EQ(export_counter(&counters->closed_hello), 25);
+    EXPECT_EQ(export_counter(&counters->closed_protocol), 25);
+    expect_honest(&b);
+    battery_close(&b);
+}
+
+/* Says hello, then garbage. */
+static void *bad_node(void *argument)
+{
+    uint8_t data[VERBSOP_BYTES];
+    int fd = accept(*(int *)argument, NULL, NULL);
+    (void)!recv(fd, data, PAGEOP_HELLO_BYTES, MSG_WAITALL);
+    pageop_hello_encode(data);
+    (void)!send(fd, data, PAGEOP_HELLO_BYTES, MSG_NOSIGNAL);
+    (void)!recv(fd, data, VERBSOP_BYTES, MSG_WAITALL);
+    memset(data, 0xa5, sizeof(data));
+    (void)!send(fd, data, sizeof(data), MSG_NOSIGNAL);
+    (void)!recv(fd, data, 1, 0);
+    (void)close(fd);
+    return NULL;
+}
+
+static void test_garbage_from_the_node(void)
+{
+    static struct battery b;
+    char text[FABRIC_ADDRESS_BYTES];
+    char reason[128] = "";
+    struct fabric_address address;
+    struct fabric_peer *peer = NULL;
+    pthread_t thread;
+    battery_open(&b);
+    /* An address of the device, another port. */
+    const char *addresses = node_verbs_addresses(b.h.node);
+    (void)snprintf(text, sizeof(text), "%.*s:0", (int)strcspn(addresses, ":"), addresses);
+    CHECK(fabric_address_parse(text, &address) == 0);
+    int listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    CHECK(bind(listener, (struct sockaddr *)&address.storage, address.length) == 0);
+    CHECK(listen(listener, 1) == 0);
+    CHECK(getsockname(listener, (struct sockaddr *)&address.storage, &address.length) == 0);
+    fabric_address_format(&address, text);
+    CHECK(pthread_create(&thread, NULL, bad_node, &listener) == 0);
+    const struct fabric_endpoint endpoint = {.node = "bad", .verbs_address = text};
+    const struct fabric_choice choice = {.only = "verbs"};
+    EXPECT_EQ(fabric_connect(&endpoint, &choice, WAIT_MS, &peer, reason), -EHOSTUNREACH);
+    EXPECT(strstr(reason, "garbage") != NULL);
+    CHECK(pthread_join(thread, NULL) == 0);
+    (void)close(listener);
+    expect_honest(&b);
+    battery_close(&b);
+}
+
 /* ---- other processes */
 
 static void to_hex(const uint8_t *data, size_t bytes, char *to)
@@ -506,6 +626,10 @@ int main(int argc, char **argv)
     TAP_RUN(test_wrap_around);
     TAP_RUN(test_no_key_no_window);
     TAP_RUN(test_probed_without_pause);
+    TAP_RUN(test_other_mtu);
+    TAP_RUN(test_other_gid_type);
+    TAP_RUN(test_garbage_to_the_node);
+    TAP_RUN(test_garbage_from_the_node);
     TAP_RUN(test_stopped_client);
     TAP_RUN(test_killed_clients);
     TAP_RUN(test_cycles_leak_nothing);
