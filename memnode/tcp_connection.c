@@ -351,6 +351,15 @@ static void compact_input(struct tcp_connection *connection)
     connection->input_end = bytes;
 }
 
+static size_t iovecs_bytes(const struct iovec *iovecs, uint32_t count)
+{
+    size_t bytes = 0;
+    for (uint32_t i = 0; i < count; i++) {
+        bytes += iovecs[i].iov_len;
+    }
+    return bytes;
+}
+
 /* Reads the socket once. Returns bytes; 0 nothing there; errors: the connection is no more. */
 static ssize_t receive(struct tcp_connection *connection)
 {
@@ -378,6 +387,8 @@ static ssize_t receive(struct tcp_connection *connection)
     if (bytes == 0) {
         return -ECONNRESET;
     }
+    /* Less than there was room for: the socket is empty, or epoll says so again. */
+    connection->drained = (size_t)bytes < iovecs_bytes(iovecs, count);
     uint32_t of_write = MIN((uint32_t)bytes, write_bytes);
     connection->input_end += (uint32_t)bytes - of_write;
     if (of_write != 0) {
@@ -426,6 +437,10 @@ static enum round do_round(struct tcp_connection *connection)
     }
     if (taken == 1) {
         return ROUND_AGAIN;
+    }
+    if (connection->drained) {
+        connection->drained = false;
+        return ROUND_WAIT;
     }
     ssize_t bytes = receive(connection);
     if (bytes < 0) {

@@ -47,6 +47,7 @@ struct tcp_connection {
     uint32_t events;
     uint64_t opened_ns;
     bool greeted;
+    bool drained; /* the last receive took all that there was */
     struct bindings bindings;
 
     uint8_t input[TCP_CONNECTION_INPUT_BYTES]; /* headers not parsed yet */

@@ -48,6 +48,7 @@ struct lane {
     int fd;
     bool wants_output; /* as epoll knows it */
     uint32_t in_flight;
+    uint32_t latest; /* slot that was queued last */
     /* Slots to send, a ring. */
     uint32_t queue[SLOTS];
     uint32_t queue_head;
@@ -109,6 +110,7 @@ static struct slot *slot_queue(struct tcp_peer *tcp, enum lane_name name,
     lane->queue[(lane->queue_head + lane->queue_count) % SLOTS] = index;
     lane->queue_count++;
     lane->in_flight++;
+    lane->latest = index;
     return slot;
 }
 
@@ -304,9 +306,25 @@ static int reply_arrived(struct tcp_peer *tcp, struct lane *lane, struct fabric_
     return 0;
 }
 
+/* The one request in flight, if it is a read whose answer has not begun; else NULL. */
+static struct slot *lone_read(struct tcp_peer *tcp, const struct lane *lane)
+{
+    struct slot *slot = &tcp->slots[lane->latest];
+    bool lone = lane->in_flight == 1 && lane->filling == NO_SLOT && lane->reply_bytes == 0 &&
+                slot->state == SLOT_SENT && &tcp->lanes[slot->lane] == lane;
+    return lone && slot->kind == PAGEOP_READ ? slot : NULL;
+}
+
 static uint32_t gather_input(struct tcp_peer *tcp, struct lane *lane, struct iovec *to)
 {
     uint32_t count = 0;
+    const struct slot *lone = lone_read(tcp, lane);
+    if (lone != NULL) {
+        /* Nothing but its answer may come: header and data with one call. */
+        to[0] = (struct iovec){.iov_base = lane->reply, .iov_len = PAGEOP_REPLY_BYTES};
+        memcpy(&to[1], lone->segments, lone->segment_count * sizeof(*to));
+        return lone->segment_count + 1;
+    }
     if (lane->filling != NO_SLOT) {
         const struct slot *slot = &tcp->slots[lane->filling];
         count = append_rest(to, 0, FABRIC_SEGMENTS_MAX, slot->segments, slot->segment_count,
@@ -320,6 +338,13 @@ static uint32_t gather_input(struct tcp_peer *tcp, struct lane *lane, struct iov
 static int input_arrived(struct tcp_peer *tcp, struct lane *lane, size_t bytes,
                          struct fabric_sink *sink)
 {
+    if (lone_read(tcp, lane) != NULL && bytes > PAGEOP_REPLY_BYTES) {
+        lane->reply_bytes = PAGEOP_REPLY_BYTES;
+        bytes -= PAGEOP_REPLY_BYTES;
+        if (reply_arrived(tcp, lane, sink) != 0 || lane->filling == NO_SLOT) {
+            return -EPROTO; /* data behind an answer that has none */
+        }
+    }
     if (lane->filling != NO_SLOT) {
         struct slot *slot = &tcp->slots[lane->filling];
         size_t data_bytes = MIN(bytes, (size_t)(slot->length - lane->filled));
@@ -355,6 +380,9 @@ static void receive(struct tcp_peer *tcp, struct lane *lane, struct fabric_sink 
         }
         if (count <= 0 || input_arrived(tcp, lane, (size_t)count, sink) != 0) {
             die(tcp);
+        }
+        if (lane->in_flight == 0) {
+            return; /* nothing may come */
         }
     }
 }
