@@ -248,6 +248,7 @@ int main(int argc, char **argv)
         s.listen.items[s.listen.count++] = "127.0.0.1:7400";
     }
     log_init("controller", LOG_LEVEL_INFO);
+    sys_forbid_dumps();
     (void)signal(SIGPIPE, SIG_IGN);
     (void)umask(077); /* the database is ours alone */
     int exit_code = is_usable(&s) ? 0 : 2;

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "lib/sys/log.h"
+#include "lib/sys/sys.h"
 #include "memnode/check.h"
 #include "memnode/node.h"
 #include "memnode/options.h"
@@ -117,6 +118,7 @@ int main(int argc, char **argv)
         return answered == 1 ? EXIT_SUCCESS : 2;
     }
     log_init("memnode", LOG_LEVEL_INFO);
+    sys_forbid_dumps();
     int status;
     if (options.check) {
         status = check_machine(&options) ? EXIT_SUCCESS : EXIT_FAILURE;

@@ -125,6 +125,7 @@ int main(int argc, char **argv)
         return answered == 1 ? EXIT_SUCCESS : 2;
     }
     log_init("agent", LOG_LEVEL_INFO);
+    sys_forbid_dumps();
     int status;
     if (options.check) {
         status = options_check_machine(&options) ? EXIT_SUCCESS : EXIT_FAILURE;

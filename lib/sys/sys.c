@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/prctl.h>
 #include <sys/random.h>
 #include <sys/stat.h>
 #include <time.h>
@@ -96,6 +97,11 @@ void sys_host_id(char to[SYS_ID_BYTES])
         }
     }
     format_id(high, low, to);
+}
+
+void sys_forbid_dumps(void)
+{
+    CHECK(prctl(PR_SET_DUMPABLE, 0) == 0);
 }
 
 void sys_close(int *fd)

@@ -23,6 +23,9 @@ void sys_random_id(char to[SYS_ID_BYTES]);
  */
 void sys_host_id(char to[SYS_ID_BYTES]);
 
+/* For programs that hold keys: no core dump of this process, and no debugger but root's. */
+void sys_forbid_dumps(void);
+
 /* For CLEANUP. */
 void sys_close(int *fd);
 

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import resource
 import signal
 import subprocess
 import sys
@@ -88,6 +89,25 @@ def test_no_key_in_any_log():
             text = allowed.sub('', daemon.log())
             expect(not re.search(r'\b[0-9a-f]{32}\b', text), 'a key in ' + daemon.name)
             expect(not re.search(r'key=|rkey', text), 'a key in ' + daemon.name)
+
+
+def test_no_key_in_a_core_dump():
+    """There is none of whoever holds keys, though the machine would write them."""
+    resource.setrlimit(resource.RLIMIT_CORE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    with Lab() as lab:
+        pattern = os.path.join(lab.folder, 'core.%p')
+        try:
+            with open('/proc/sys/kernel/core_pattern', 'w', encoding='ascii') as f:
+                f.write(pattern)
+        except OSError as error:
+            raise tap.Skip(f'core_pattern: {error}') from None
+        start(lab)
+        dumped = lab.start('dumped', ['sleep', '100'])
+        for daemon in lab.daemons:
+            daemon.signal(signal.SIGABRT)
+            daemon.wait_end()
+        cores = [name for name in os.listdir(lab.folder) if name.startswith('core.')]
+        expect_equal(cores, [f'core.{dumped.pid}'], 'only who holds no key is dumped')
 
 
 def test_node_dies():
