@@ -381,8 +381,8 @@ static void receive(struct tcp_peer *tcp, struct lane *lane, struct fabric_sink 
         if (count <= 0 || input_arrived(tcp, lane, (size_t)count, sink) != 0) {
             die(tcp);
         }
-        if (lane->in_flight == 0) {
-            return; /* nothing may come */
+        if (lane->in_flight == 0 && sink->count != 0) {
+            return; /* nothing may come but the end, which the next poll sees */
         }
     }
 }
