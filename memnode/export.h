@@ -43,6 +43,12 @@ struct export_context {
     const struct arena *arena;
     const struct grants *grants;
     struct export_counters *counters;
+    /*
+     * A client attached a slab over TCP under this incarnation: whatever it opened over RDMA under
+     * lower ones is closed when this returns. From an export's own thread. NULL: there is no RDMA.
+     */
+    void (*fence)(void *context, uint32_t slab, uint64_t generation, uint32_t incarnation);
+    void *fence_context;
 };
 
 #endif

@@ -454,6 +454,27 @@ int export_verbs_revoke(struct export_verbs *export, const uint32_t *slabs, uint
     return argument.error;
 }
 
+struct fence {
+    struct export_verbs *export;
+    uint32_t slab;
+    uint64_t generation;
+    uint32_t incarnation;
+};
+
+static void fence_slab(void *argument)
+{
+    const struct fence *fence = argument;
+    vgroup_fence(&fence->export->group, NULL, fence->slab, fence->generation, fence->incarnation);
+}
+
+void export_verbs_fence(struct export_verbs *export, uint32_t slab, uint64_t generation,
+                        uint32_t incarnation)
+{
+    struct fence argument = {
+        .export = export, .slab = slab, .generation = generation, .incarnation = incarnation};
+    worker_call(export->worker, fence_slab, &argument);
+}
+
 static void replace_all(void *argument)
 {
     const struct revoke *replace = argument;

@@ -44,6 +44,9 @@ const char *export_verbs_addresses(const struct export_verbs *export);
  */
 int export_verbs_revoke(struct export_verbs *export, const uint32_t *slabs,
                         uint32_t count) MUST_CHECK;
+/* As export_context.fence. Not on the export's own thread. */
+void export_verbs_fence(struct export_verbs *export, uint32_t slab, uint64_t generation,
+                        uint32_t incarnation);
 /* The slab's memory is another: registers that. On failure the slab isn't served over RDMA. */
 void export_verbs_replaced(struct export_verbs *export, uint32_t slab);
 

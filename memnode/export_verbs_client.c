@@ -119,29 +119,6 @@ static bool find_grant(const struct vclient *client, const struct verbsop_messag
     return good && ret->state == GRANT_HELD && ret->generation == attach->generation;
 }
 
-/*
- * A client's new connection takes the slab over: what its earlier ones still carry finds no window
- * any more. False: this is itself an earlier one.
- */
-static bool fence(const struct vclient *client, const struct verbsop_attach *attach)
-{
-    struct vfence *fence = &client->group->fences[attach->slab_index];
-    if (fence->generation != attach->generation) {
-        *fence = (struct vfence){.generation = attach->generation};
-    }
-    if (attach->incarnation <= fence->incarnation) {
-        return attach->incarnation == fence->incarnation;
-    }
-    fence->incarnation = attach->incarnation;
-    list_for_each (node, &client->group->clients) {
-        struct vclient *other = list_entry(node, struct vclient, node);
-        if (other != client && other->fd >= 0) {
-            vclient_revoke(other, attach->slab_index);
-        }
-    }
-    return true;
-}
-
 static uint8_t attach(struct vclient *client, struct verbsop_message *message)
 {
     struct grants_item grant;
@@ -151,7 +128,8 @@ static uint8_t attach(struct vclient *client, struct verbsop_message *message)
         return VERBSOP_EXHAUSTED;
     }
     if (binding->bound || !find_grant(client, message, &grant) ||
-        !fence(client, &message->attach)) {
+        !vgroup_fence(client->group, client, message->attach.slab_index, message->attach.generation,
+                      message->attach.incarnation)) {
         goto out;
     }
     status = VERBSOP_EXHAUSTED;
@@ -378,4 +356,24 @@ void vclient_revoke(struct vclient *client, uint32_t slab)
             vclient_shut(client, &client->context->counters->closed_silent);
         }
     }
+}
+
+bool vgroup_fence(struct vgroup *group, const struct vclient *client, uint32_t slab,
+                  uint64_t generation, uint32_t incarnation)
+{
+    struct vfence *fence = &group->fences[slab];
+    if (fence->generation != generation) {
+        *fence = (struct vfence){.generation = generation};
+    }
+    if (incarnation <= fence->incarnation) {
+        return incarnation == fence->incarnation;
+    }
+    fence->incarnation = incarnation;
+    list_for_each (node, &group->clients) {
+        struct vclient *other = list_entry(node, struct vclient, node);
+        if (other != client && other->fd >= 0) {
+            vclient_revoke(other, slab);
+        }
+    }
+    return true;
 }

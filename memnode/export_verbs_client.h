@@ -66,6 +66,12 @@ int vclient_open(struct worker *worker, const struct export_context *context, st
  * follows after the batch. */
 void vclient_shut(struct vclient *client, atomic_uint_fast64_t *reason);
 void vclient_free(struct vclient *client);
+/*
+ * A client's new connection (`client`, or NULL: one over another fabric) takes the slab over: what
+ * its earlier ones still carry finds no window any more. False: this is itself an earlier one.
+ */
+bool vgroup_fence(struct vgroup *group, const struct vclient *client, uint32_t slab,
+                  uint64_t generation, uint32_t incarnation);
 /* Closes its windows on the slab and tells it so. */
 void vclient_revoke(struct vclient *client, uint32_t slab);
 

@@ -37,7 +37,9 @@ static int open_verbs(struct node *node, const struct export_context *context,
     int error = arena_pin(node->arena);
     (void)snprintf(node->verbs_reason, sizeof(node->verbs_reason), "out of memory");
     if (error == 0) {
-        error = export_verbs_open(context, &config->listen_verbs, &node->verbs, node->verbs_reason);
+        struct export_verbs *verbs = NULL;
+        error = export_verbs_open(context, &config->listen_verbs, &verbs, node->verbs_reason);
+        __atomic_store_n(&node->verbs, verbs, __ATOMIC_RELEASE);
     }
     if (error != 0 && config->verbs_wanted) {
         (void)snprintf(ret_error, NODE_ERROR_BYTES, "%s", node->verbs_reason);
@@ -47,6 +49,15 @@ static int open_verbs(struct node *node, const struct export_context *context,
         arena_unpin(node->arena);
     }
     return 0;
+}
+
+static void fence(void *context, uint32_t slab, uint64_t generation, uint32_t incarnation)
+{
+    struct node *node = context;
+    struct export_verbs *verbs = __atomic_load_n(&node->verbs, __ATOMIC_ACQUIRE);
+    if (verbs != NULL) {
+        export_verbs_fence(verbs, slab, generation, incarnation);
+    }
 }
 
 static int open_parts(struct node *node, const struct node_config *config, char *ret_error)
@@ -61,8 +72,11 @@ static int open_parts(struct node *node, const struct node_config *config, char 
         (void)snprintf(ret_error, NODE_ERROR_BYTES, "out of memory");
         return -ENOMEM;
     }
-    const struct export_context context = {
-        .arena = node->arena, .grants = node->grants, .counters = &node->counters};
+    const struct export_context context = {.arena = node->arena,
+                                           .grants = node->grants,
+                                           .counters = &node->counters,
+                                           .fence = fence,
+                                           .fence_context = node};
     if (config->listen_tcp != NULL) {
         error =
             export_tcp_open(&context, config->listen_tcp, config->insecure, &node->tcp, ret_error);
@@ -101,9 +115,9 @@ struct node *node_close(struct node *node)
     if (node == NULL) {
         return NULL;
     }
-    node->verbs = export_verbs_close(node->verbs);
-    node->tcp = export_tcp_close(node->tcp);
+    node->tcp = export_tcp_close(node->tcp); /* first: its thread calls fence() */
     node->shm = export_shm_close(node->shm);
+    node->verbs = export_verbs_close(node->verbs);
     node->grants = grants_close(node->grants);
     node->arena = arena_close(node->arena);
     free(node->shm_path);

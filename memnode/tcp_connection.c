@@ -164,6 +164,11 @@ static bool fence(struct tcp_connection *connection, const struct pageop_attach 
         return true;
     }
     fence->incarnation = attach->incarnation;
+    const struct export_context *context = connection->context;
+    if (context->fence != NULL) {
+        context->fence(context->fence_context, attach->slab_index, attach->generation,
+                       attach->incarnation);
+    }
     list_for_each (node, &connection->group->connections) {
         struct tcp_connection *other = list_entry(node, struct tcp_connection, node);
         if (other != connection && other->fd >= 0) {

@@ -391,7 +391,11 @@ static void connected(struct steady_peer *steady, struct fabric_peer *link)
     steady->link = link;
     steady->provider.name = fabric_name(link);
     /* See the head of steady.h; names are the providers' own constants. */
-    steady->config.choice.only = steady->provider.name;
+    if (strcmp(steady->provider.name, "verbs") == 0) {
+        steady->config.endpoint.shm_path = NULL;
+    } else {
+        steady->config.choice.only = steady->provider.name;
+    }
     int error =
         steady->config.prepare == NULL ? 0 : steady->config.prepare(steady->config.context, link);
     if (error != 0) {

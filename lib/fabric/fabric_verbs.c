@@ -125,16 +125,25 @@ static int queue_ask(struct verbs_peer *verbs)
     return send_message(verbs, &message);
 }
 
+static bool port_is_active(const struct verbs_peer *verbs)
+{
+    const struct verbs_port *port = &verbs->domain->port;
+    struct ibv_port_attr attributes;
+    return !atomic_load(&verbs->domain->lost) &&
+           ibv_query_port(port->context, port->number, &attributes) == 0 &&
+           attributes.state == IBV_PORT_ACTIVE;
+}
+
 /* The queue pair is broken: another one, with the same slabs and the same requests. */
 static void rebuild(struct verbs_peer *verbs)
 {
     queue_destroy(verbs);
-    verbs_requeue(verbs);
+    bool hopeful = verbs_requeue(verbs);
     verbs->answers_left = 0;
     for (uint32_t i = 0; i < verbs->slab_count; i++) {
         verbs->slabs[i].asked = false;
     }
-    if (atomic_load(&verbs->domain->lost) || queue_ask(verbs) != 0) {
+    if (!hopeful || !port_is_active(verbs) || queue_ask(verbs) != 0) {
         die(verbs);
     }
 }

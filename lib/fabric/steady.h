@@ -8,7 +8,8 @@
  * A write that a broken connection still carries must not arrive after a later one of the same
  * place. Hence each new connection attaches under a higher incarnation (struct fabric_grant), which
  * makes the memory node forget the bindings under lower ones; and it goes over the same fabric as
- * the first, since only there can the old ones be.
+ * the first, since only there can the old ones be. One exception: from verbs, whose device may
+ * vanish, to TCP; the memory node closes the windows first.
  */
 #ifndef DILOS_LIB_FABRIC_STEADY_H
 #define DILOS_LIB_FABRIC_STEADY_H

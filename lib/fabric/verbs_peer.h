@@ -125,10 +125,10 @@ int verbs_flush(struct verbs_peer *verbs) MUST_CHECK;
 /* Takes completions. -EIO: the queue pair is broken; what it did before is done. */
 int verbs_reap(struct verbs_peer *verbs) MUST_CHECK;
 /*
- * After the queue pair is destroyed: what it had is queued again, in front and in order, unless it
- * was tried too often.
+ * After the queue pair is destroyed: what it had is queued again, in front and in order. False:
+ * something was tried too often, this device gets nothing across.
  */
-void verbs_requeue(struct verbs_peer *verbs);
+bool verbs_requeue(struct verbs_peer *verbs);
 /* Everything that is not done fails with `status`. The queue pair is destroyed. */
 void verbs_fail_all(struct verbs_peer *verbs, int status);
 /* Queued requests of slabs that were taken back fail with -EACCES. */

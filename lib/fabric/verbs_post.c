@@ -344,10 +344,9 @@ static int final_status(enum ibv_wc_status status)
     case IBV_WC_REM_INV_REQ_ERR:
         return -EACCES;
     case IBV_WC_LOC_LEN_ERR:
-    case IBV_WC_LOC_QP_OP_ERR:
     case IBV_WC_LOC_PROT_ERR:
         return -EIO;
-    default: /* retries exceeded, remote operation, fatal, flushed: tried again */
+    default: /* retries exceeded, flushed, fatal, no way out of the port: tried again */
         return 0;
     }
 }
@@ -384,22 +383,21 @@ int verbs_reap(struct verbs_peer *verbs)
     return count < 0 ? -EIO : 0;
 }
 
-void verbs_requeue(struct verbs_peer *verbs)
+bool verbs_requeue(struct verbs_peer *verbs)
 {
+    bool hopeful = true;
     while (verbs->posted.count != 0) {
         uint32_t index = ring_take_last(&verbs->posted);
         struct verbs_slot *slot = &verbs->slots[index];
-        if (++slot->tries == VERBS_TRIES_MAX) {
-            slot_done(verbs, index, -EIO);
-        } else {
-            slot->state = VERBS_SLOT_QUEUED;
-            ring_put_front(slot->write ? &verbs->writes : &verbs->reads, index);
-        }
+        hopeful = hopeful && ++slot->tries < VERBS_TRIES_MAX;
+        slot->state = VERBS_SLOT_QUEUED;
+        ring_put_front(slot->write ? &verbs->writes : &verbs->reads, index);
     }
     verbs->send_count = 0;
     verbs->write_bytes = 0;
     verbs->unsignalled = 0;
     verbs->posted_first = 0;
+    return hopeful;
 }
 
 static void fail_ring(struct verbs_peer *verbs, struct verbs_ring *ring, int status)
