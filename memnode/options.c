@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "memnode/options.h"
 
-#include <ctype.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "lib/sys/sys.h"
 #include "lib/sys/text.h"
 
 #define OPTION_COUNT 15u
@@ -49,20 +49,6 @@ static const struct config_option *table(struct options *o)
     };
     memcpy(options, rows, sizeof(options));
     return options;
-}
-
-/* The host's name as far as it is a legal member name: lower case, up to the first dot. */
-static void host_name(char *to)
-{
-    char name[OPTIONS_NAME_BYTES] = "";
-    if (gethostname(name, sizeof(name) - 1) != 0) {
-        name[0] = '\0';
-    }
-    name[strcspn(name, ".")] = '\0';
-    for (char *c = name; *c != '\0'; c++) {
-        *c = (char)(isalnum((unsigned char)*c) ? tolower((unsigned char)*c) : '-');
-    }
-    (void)snprintf(to, OPTIONS_NAME_BYTES, "%s", text_is_name(name) ? name : "memnode");
 }
 
 static int wrong(const char *format, const char *value)
@@ -123,8 +109,8 @@ int options_load(struct options *options, int argc, char **argv)
                                 .memory_bytes = GIB,
                                 .slab_bytes = 64 * MIB,
                                 .listen_tcp = "127.0.0.1:0"};
-    host_name(options->name_default);
-    host_name(options->host_default);
+    sys_host_name(options->name_default, "memnode");
+    sys_host_name(options->host_default, "memnode");
     options->name = options->name_default;
     options->host = options->host_default;
     options->config = (struct config){

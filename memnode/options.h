@@ -8,8 +8,8 @@
 
 #include "lib/base/compiler.h"
 #include "lib/sys/config.h"
+#include "lib/sys/sys.h"
 
-#define OPTIONS_NAME_BYTES 64u
 #define OPTIONS_PATH_BYTES 4096u
 
 struct options {
@@ -28,8 +28,8 @@ struct options {
     struct config_list labels;
     bool insecure;
     bool check;
-    char name_default[OPTIONS_NAME_BYTES];
-    char host_default[OPTIONS_NAME_BYTES];
+    char name_default[SYS_NAME_BYTES];
+    char host_default[SYS_NAME_BYTES];
     char shm_path[OPTIONS_PATH_BYTES];
     struct config config;
 };

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "computenode/agent/options.h"
 
-#include <ctype.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -9,6 +8,7 @@
 #include <unistd.h>
 
 #include "computenode/agent/elf_deps.h"
+#include "lib/sys/sys.h"
 #include "lib/sys/text.h"
 
 #define OPTION_COUNT 12u
@@ -48,19 +48,6 @@ static const struct config_option *table(struct options *o)
     };
     memcpy(options, rows, sizeof(options));
     return options;
-}
-
-static void host_name(char *to)
-{
-    char name[OPTIONS_NAME_BYTES] = "";
-    if (gethostname(name, sizeof(name) - 1) != 0) {
-        name[0] = '\0';
-    }
-    name[strcspn(name, ".")] = '\0';
-    for (char *c = name; *c != '\0'; c++) {
-        *c = (char)(isalnum((unsigned char)*c) ? tolower((unsigned char)*c) : '-');
-    }
-    (void)snprintf(to, OPTIONS_NAME_BYTES, "%s", text_is_name(name) ? name : "agent");
 }
 
 static int wrong(const char *what, const char *value)
@@ -175,7 +162,7 @@ int options_load(struct options *options, int argc, char **argv)
                                 .state = "/var/lib/dilos/agent",
                                 .accel = "auto",
                                 .image_cache_bytes = 4 * GIB};
-    host_name(options->name_default);
+    sys_host_name(options->name_default, "agent");
     options->name = options->name_default;
     options->host = options->name_default;
     options->config = (struct config){

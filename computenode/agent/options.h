@@ -8,8 +8,7 @@
 #include "computenode/agent/vmm.h"
 #include "lib/base/compiler.h"
 #include "lib/sys/config.h"
-
-#define OPTIONS_NAME_BYTES 64u
+#include "lib/sys/sys.h"
 
 struct options {
     struct config config;
@@ -26,7 +25,7 @@ struct options {
     bool foreign_guests;
     uint64_t image_cache_bytes;
     const char *fabric_only; /* from `fabric`; NULL: any */
-    char name_default[OPTIONS_NAME_BYTES];
+    char name_default[SYS_NAME_BYTES];
     char state_path[VMM_PATH_BYTES];
     char kernel_path[VMM_PATH_BYTES]; /* "": not found */
     char qemu_path[VMM_PATH_BYTES];   /* "": not found */

@@ -15,11 +15,10 @@
 
 #define NS_PER_MS 1000000ull
 #define NS_PER_S  1000000000ull
-#define TEXTS     7u
 
 struct attempt {
     struct attempt_config config;
-    char *texts[TEXTS]; /* what config points to */
+    struct fabric_texts texts; /* what config points to */
     struct fabric_peer *peer;
     int error;
     char reason[FABRIC_REASON_BYTES];
@@ -33,9 +32,7 @@ struct attempt {
 static void attempt_free(struct attempt *attempt)
 {
     attempt->peer = fabric_close(attempt->peer);
-    for (uint32_t i = 0; i < TEXTS; i++) {
-        free(attempt->texts[i]);
-    }
+    fabric_texts_free(&attempt->texts);
     CHECK(pthread_cond_destroy(&attempt->changed) == 0);
     CHECK(pthread_mutex_destroy(&attempt->mutex) == 0);
     free(attempt);
@@ -114,23 +111,29 @@ static int start(struct attempt *attempt)
     return error;
 }
 
-static bool copy_texts(struct attempt *attempt)
+bool fabric_texts_copy(struct fabric_texts *texts, struct fabric_endpoint *endpoint,
+                       struct fabric_choice *choice)
 {
-    struct fabric_endpoint *endpoint = &attempt->config.endpoint;
-    struct fabric_choice *choice = &attempt->config.choice;
-    const char **const places[TEXTS] = {
+    const char **const places[ARRAY_LEN(texts->items)] = {
         &endpoint->node,     &endpoint->host_id,       &endpoint->tcp_address,
         &endpoint->shm_path, &endpoint->verbs_address, &choice->local_host_id,
         &choice->only};
     bool ok = true;
-    for (uint32_t i = 0; i < TEXTS; i++) {
+    for (uint32_t i = 0; i < ARRAY_LEN(places); i++) {
         if (*places[i] != NULL) {
-            attempt->texts[i] = strdup(*places[i]);
-            *places[i] = attempt->texts[i];
+            texts->items[i] = strdup(*places[i]);
+            *places[i] = texts->items[i];
             ok = ok && *places[i] != NULL;
         }
     }
     return ok;
+}
+
+void fabric_texts_free(struct fabric_texts *texts)
+{
+    for (uint32_t i = 0; i < ARRAY_LEN(texts->items); i++) {
+        free(texts->items[i]);
+    }
 }
 
 int attempt_open(const struct attempt_config *config, struct attempt **ret)
@@ -146,7 +149,10 @@ int attempt_open(const struct attempt_config *config, struct attempt **ret)
     CHECK(pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC) == 0);
     CHECK(pthread_cond_init(&attempt->changed, &attributes) == 0);
     CHECK(pthread_condattr_destroy(&attributes) == 0);
-    int error = copy_texts(attempt) ? start(attempt) : -ENOMEM;
+    int error =
+        fabric_texts_copy(&attempt->texts, &attempt->config.endpoint, &attempt->config.choice)
+            ? start(attempt)
+            : -ENOMEM;
     if (error != 0) {
         attempt_free(attempt);
         return error;

@@ -15,6 +15,19 @@
 #define ATTEMPT_BACKOFF_MS_MIN 20u
 #define ATTEMPT_BACKOFF_MS_MAX 500u
 
+/* What the texts of an endpoint and a choice point to, once they have been copied. */
+struct fabric_texts {
+    char *items[7];
+};
+
+/*
+ * Copies the texts of both and lets them point to the copies. Returns false without memory; free
+ * in either case.
+ */
+bool fabric_texts_copy(struct fabric_texts *texts, struct fabric_endpoint *endpoint,
+                       struct fabric_choice *choice) MUST_CHECK;
+void fabric_texts_free(struct fabric_texts *texts);
+
 struct attempt;
 
 struct attempt_config {

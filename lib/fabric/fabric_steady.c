@@ -18,7 +18,6 @@
 #define ATTACH_TOKEN (UINT64_C(1) << 32)
 #define NS_PER_MS    1000000ull
 #define TEXT_BYTES   256u
-#define TEXTS        7u
 
 enum slot_state {
     SLOT_FREE,
@@ -57,7 +56,7 @@ struct steady_peer {
     struct fabric_peer peer;
     struct fabric_provider provider; /* with the name of the fabric in use */
     struct fabric_steady_config config;
-    char *texts[TEXTS];
+    struct fabric_texts texts;
     int wake_fd;              /* for the attempt */
     struct fabric_peer *link; /* NULL: no connection */
     struct attempt *attempt;  /* NULL: none is under way */
@@ -544,31 +543,10 @@ static void steady_close(struct fabric_peer *peer)
     if (steady->wake_fd >= 0) {
         (void)close(steady->wake_fd);
     }
-    for (uint32_t i = 0; i < TEXTS; i++) {
-        free(steady->texts[i]);
-    }
+    fabric_texts_free(&steady->texts);
     fabric_peer_fini(peer);
     free(steady->bindings);
     free(steady);
-}
-
-static bool copy_texts(struct steady_peer *steady)
-{
-    struct fabric_endpoint *endpoint = &steady->config.endpoint;
-    struct fabric_choice *choice = &steady->config.choice;
-    const char **const places[TEXTS] = {
-        &endpoint->node,     &endpoint->host_id,       &endpoint->tcp_address,
-        &endpoint->shm_path, &endpoint->verbs_address, &choice->local_host_id,
-        &choice->only};
-    bool ok = true;
-    for (uint32_t i = 0; i < TEXTS; i++) {
-        if (*places[i] != NULL) {
-            steady->texts[i] = strdup(*places[i]);
-            *places[i] = steady->texts[i];
-            ok = ok && *places[i] != NULL;
-        }
-    }
-    return ok;
 }
 
 int fabric_steady_open(const struct fabric_steady_config *config, struct fabric_peer **ret)
@@ -595,7 +573,9 @@ int fabric_steady_open(const struct fabric_steady_config *config, struct fabric_
     steady->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     int error = steady->wake_fd < 0 ? -EMFILE : 0;
     if (error == 0) {
-        error = copy_texts(steady) ? try_to_connect(steady, true) : -ENOMEM;
+        error = fabric_texts_copy(&steady->texts, &steady->config.endpoint, &steady->config.choice)
+                    ? try_to_connect(steady, true)
+                    : -ENOMEM;
     }
     if (error != 0) {
         steady_close(&steady->peer);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "lib/sys/sys.h"
 
+#include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -15,6 +16,7 @@
 #include <unistd.h>
 
 #include "lib/base/check.h"
+#include "lib/sys/text.h"
 
 #define READ_STEP_BYTES  4096
 #define ID_FILE_BYTES    256
@@ -97,6 +99,19 @@ void sys_host_id(char to[SYS_ID_BYTES])
         }
     }
     format_id(high, low, to);
+}
+
+void sys_host_name(char to[SYS_NAME_BYTES], const char *otherwise)
+{
+    char name[SYS_NAME_BYTES] = "";
+    if (gethostname(name, sizeof(name) - 1) != 0) {
+        name[0] = '\0';
+    }
+    name[strcspn(name, ".")] = '\0';
+    for (char *c = name; *c != '\0'; c++) {
+        *c = (char)(isalnum((unsigned char)*c) ? tolower((unsigned char)*c) : '-');
+    }
+    (void)snprintf(to, SYS_NAME_BYTES, "%s", text_is_name(name) ? name : otherwise);
 }
 
 void sys_forbid_dumps(void)

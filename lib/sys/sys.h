@@ -26,6 +26,11 @@ void sys_host_id(char to[SYS_ID_BYTES]);
 /* For programs that hold keys: no core dump of this process, and no debugger but root's. */
 void sys_forbid_dumps(void);
 
+#define SYS_NAME_BYTES 64u
+/* The host's name as far as it is a name in the pool (lower case, up to the first dot), else
+ * `otherwise`. `to` holds SYS_NAME_BYTES. */
+void sys_host_name(char to[SYS_NAME_BYTES], const char *otherwise);
+
 /* For CLEANUP. */
 void sys_close(int *fd);
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "lib/sys/sys.h"
+#include "lib/sys/text.h"
 
 #include <errno.h>
 #include <limits.h>
@@ -115,6 +116,13 @@ static void test_ids(void)
     EXPECT(memcmp(a, a + 16, 16) != 0);
 }
 
+static void test_host_name(void)
+{
+    char name[SYS_NAME_BYTES];
+    sys_host_name(name, "otherwise");
+    EXPECT(text_is_name(name));
+}
+
 static void test_clocks(void)
 {
     uint64_t before = sys_monotonic_ns();
@@ -130,6 +138,7 @@ int main(void)
     TAP_RUN(test_lock);
     TAP_RUN(test_lock_of_a_dead_process);
     TAP_RUN(test_ids);
+    TAP_RUN(test_host_name);
     TAP_RUN(test_clocks);
     (void)rmdir(folder);
     return tap_done();
