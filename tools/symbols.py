@@ -4,8 +4,12 @@
 
 usage: symbols.py NM STAGE1_ELF OUTPUT_S
 """
+import re
 import subprocess
 import sys
+
+# What gcc appends to the names of copies and parts of a function.
+COPY = re.compile(r"\.(lto_priv|isra|constprop|part|cold|localalias)\b.*")
 
 
 def text_symbols(nm, elf):
@@ -14,7 +18,7 @@ def text_symbols(nm, elf):
     for line in listing.splitlines():
         fields = line.split()
         if len(fields) == 3 and fields[1] in "tTwW" and int(fields[0], 16) >= 0xffffffff80000000:
-            found.setdefault(int(fields[0], 16), fields[2])
+            found.setdefault(int(fields[0], 16), COPY.sub("", fields[2]))
     return sorted(found.items())
 
 

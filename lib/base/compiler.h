@@ -29,6 +29,8 @@
 #define PRINTF_LIKE(format_index, first_index)                                                     \
     __attribute__((format(printf, format_index, first_index)))
 #define NORETURN __attribute__((noreturn))
+/* On a path whose functions the linker puts next to each other. */
+#define HOT __attribute__((hot))
 
 #define KIB 1024ull
 #define MIB (1024ull * KIB)

@@ -99,7 +99,7 @@ static phys_addr_t phys_of(const volatile void *p)
     return virt_to_phys((const void *)(uintptr_t)p);
 }
 
-uint32_t blkq_room(const struct blkq *q)
+HOT uint32_t blkq_room(const struct blkq *q)
 {
     return q->slots[0].table != NULL ? q->ring.free_count : q->ring.free_count / PIECES_MAX;
 }
@@ -121,8 +121,8 @@ static struct slot *slot_take(struct blkq *q, uint32_t type, uint64_t sector, ui
  * The common case, on the path of a page fault: segments go straight to the slot's table, of which
  * the header's descriptor stands already.
  */
-static void submit_table(struct blkq *q, enum blkq_op op, uint64_t sector,
-                         const struct blkq_segment *segments, uint32_t count, uint64_t token)
+HOT static void submit_table(struct blkq *q, enum blkq_op op, uint64_t sector,
+                             const struct blkq_segment *segments, uint32_t count, uint64_t token)
 {
     uint32_t type = op == BLKQ_READ ? VIRTIO_BLK_T_IN : VIRTIO_BLK_T_OUT;
     uint16_t flags = VIRTQ_DESC_F_NEXT | (op == BLKQ_READ ? VIRTQ_DESC_F_WRITE : 0);
@@ -157,8 +157,8 @@ static bool in_device(const struct blkq *q, uint64_t sector, uint64_t sector_cou
     return sector <= q->capacity_sectors && sector_count <= q->capacity_sectors - sector;
 }
 
-int blkq_submit(struct blkq *q, enum blkq_op op, uint64_t sector,
-                const struct blkq_segment *segments, uint32_t segment_count, uint64_t token)
+HOT int blkq_submit(struct blkq *q, enum blkq_op op, uint64_t sector,
+                    const struct blkq_segment *segments, uint32_t segment_count, uint64_t token)
 {
     static const uint32_t types[] = {[BLKQ_READ] = VIRTIO_BLK_T_IN,
                                      [BLKQ_WRITE] = VIRTIO_BLK_T_OUT,
@@ -216,7 +216,7 @@ uint64_t blkq_discard_max(const struct blkq *q)
     return q->discard_sectors_max;
 }
 
-void blkq_kick(struct blkq *q)
+HOT void blkq_kick(struct blkq *q)
 {
     if (!failed(q)) {
         virtq_kick(&q->ring);
@@ -259,7 +259,7 @@ static uint32_t poll_failed(struct blkq *q, struct blkq_done *ret, uint32_t max)
     return count;
 }
 
-uint32_t blkq_poll(struct blkq *q, struct blkq_done *ret, uint32_t max)
+HOT uint32_t blkq_poll(struct blkq *q, struct blkq_done *ret, uint32_t max)
 {
     uint32_t count = 0;
     uint16_t head;
@@ -289,7 +289,7 @@ static bool may_be_done(const struct blkq *q)
     return failed(q) || virtq_has_used(&q->ring);
 }
 
-void blkq_wait(struct blkq *q)
+HOT void blkq_wait(struct blkq *q)
 {
     for (uint32_t i = 0; i < POLLS_WITHOUT_CLOCK; i++) {
         if (may_be_done(q)) {

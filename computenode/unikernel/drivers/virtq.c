@@ -147,14 +147,14 @@ uint16_t virtq_add(struct virtq *q, const struct virtq_piece *pieces, uint16_t p
     return head;
 }
 
-uint16_t virtq_add_table(struct virtq *q, phys_addr_t table, uint16_t piece_count)
+HOT uint16_t virtq_add_table(struct virtq *q, phys_addr_t table, uint16_t piece_count)
 {
     uint16_t head = head_add(q, table, piece_count);
     make_available(q, head);
     return head;
 }
 
-void virtq_kick(struct virtq *q)
+HOT void virtq_kick(struct virtq *q)
 {
     uint16_t before = q->avail_published;
     if (before == q->avail_next || q->broken) {
@@ -184,7 +184,7 @@ static void chain_free(struct virtq *q, uint16_t head)
     q->chain_count--;
 }
 
-bool virtq_take(struct virtq *q, uint16_t *ret_head, uint32_t *ret_written)
+HOT bool virtq_take(struct virtq *q, uint16_t *ret_head, uint32_t *ret_written)
 {
     uint16_t ahead = (uint16_t)(q->used->idx - q->used_next);
     if (ahead == 0 || q->broken) {

@@ -174,7 +174,7 @@ static int fault_marker(pte_t *pte, uint64_t va, uint64_t entry, enum mm_access 
     return 0;
 }
 
-static int fault(struct mm *mm, uint64_t va, enum mm_access access, bool from_user)
+HOT static int fault(struct mm *mm, uint64_t va, enum mm_access access, bool from_user)
 {
     if (!va_is_user(va) && (from_user || !va_is_window(va))) {
         return -EFAULT;
@@ -205,7 +205,7 @@ static int fault(struct mm *mm, uint64_t va, enum mm_access access, bool from_us
     return 0;
 }
 
-int mm_fault(struct mm *mm, uint64_t va, enum mm_access access, bool from_user)
+HOT int mm_fault(struct mm *mm, uint64_t va, enum mm_access access, bool from_user)
 {
     int r = fault(mm, ALIGN_DOWN(va, PAGE_BYTES), access, from_user);
     if (r < 0) {

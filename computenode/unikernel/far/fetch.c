@@ -29,7 +29,7 @@ static void unclaim(pte_t *pte, struct frame *frame)
 }
 
 /* `bits`: A, D, or the tag HELD instead of presence. */
-static void publish(pte_t *pte, uint64_t va, struct frame *frame, uint64_t bits)
+HOT static void publish(pte_t *pte, uint64_t va, struct frame *frame, uint64_t bits)
 {
     uint64_t entry = pte_load(pte);
     CHECK(pte_state(entry) == PAGE_FETCHING);
@@ -79,7 +79,7 @@ static int make_room(void)
     return r;
 }
 
-int fetch_page(pte_t *pte, uint64_t va, bool for_write)
+HOT int fetch_page(pte_t *pte, uint64_t va, bool for_write)
 {
     struct pager_cpu *cpu = this_cpu();
     struct stages s = {.timed = cpu->fault_count++ % GUESTSTATS_SAMPLE == 0};
@@ -166,8 +166,8 @@ static pte_t *entry_at(uint64_t va)
     return va_is_user(va) || va_is_window(va) ? pt_find(va) : NULL;
 }
 
-uint32_t fetch_ahead(uint64_t va, int64_t stride, uint32_t count, uint64_t marker_va,
-                     uint32_t *ret_covered)
+HOT uint32_t fetch_ahead(uint64_t va, int64_t stride, uint32_t count, uint64_t marker_va,
+                         uint32_t *ret_covered)
 {
     struct run run = {.count = 0};
     uint32_t claimed_count = 0;
@@ -198,7 +198,7 @@ uint32_t fetch_ahead(uint64_t va, int64_t stride, uint32_t count, uint64_t marke
 }
 
 /* Mapped with A = 0: a page that is never used goes first, and using it costs no fault. */
-void fetch_prefetched(const struct io_request *request)
+HOT void fetch_prefetched(const struct io_request *request)
 {
     for (uint32_t i = 0; i < request->page_count; i++) {
         struct frame *frame = io_frame(request, i);

@@ -37,7 +37,7 @@ static const uint32_t frame_moves[] = {
     [FRAME_HELD] = STATE_TO(FRAME_FREE),
 };
 
-void frame_move(struct frame *frame, enum frame_state to)
+HOT void frame_move(struct frame *frame, enum frame_state to)
 {
     enum frame_state from =
         (enum frame_state)atomic_load_explicit(&frame->state, memory_order_relaxed);
@@ -151,7 +151,7 @@ void frames_init(const struct frame_range *ranges, uint32_t range_count, uint64_
     reclaim_init(free_count);
 }
 
-struct frame *frame_of(phys_addr_t pa)
+HOT struct frame *frame_of(phys_addr_t pa)
 {
     uint64_t index = (pa.v >> PAGE_SHIFT) - frame_table.base_page;
     CHECK(index < frame_table.span);
@@ -168,17 +168,17 @@ uint64_t frame_span(void)
     return frame_table.span;
 }
 
-struct frame *frame_at(uint64_t index)
+HOT struct frame *frame_at(uint64_t index)
 {
     return &frame_table.frames[index];
 }
 
-uint64_t frame_pool_count(void)
+HOT uint64_t frame_pool_count(void)
 {
     return atomic_load_explicit(&pool.free_count, memory_order_relaxed);
 }
 
-uint64_t frame_free_count(void)
+HOT uint64_t frame_free_count(void)
 {
     return frame_pool_count() + this_cpu()->reserve_count;
 }
@@ -188,14 +188,14 @@ uint64_t frame_limit(void)
     return frame_table.count - atomic_load(&pool.held_target);
 }
 
-uint64_t frame_excess(void)
+HOT uint64_t frame_excess(void)
 {
     uint64_t held = atomic_load_explicit(&pool.held_count, memory_order_relaxed);
     uint64_t target = atomic_load_explicit(&pool.held_target, memory_order_relaxed);
     return target > held ? target - held : 0;
 }
 
-static void reserve_fill(struct pager_cpu *cpu)
+HOT static void reserve_fill(struct pager_cpu *cpu)
 {
     uint32_t wanted = MAX(pager.reserve_max / 2, 1u);
     while (cpu->reserve_count < wanted) {
@@ -207,7 +207,7 @@ static void reserve_fill(struct pager_cpu *cpu)
     }
 }
 
-void frame_refill(struct pager_cpu *cpu)
+HOT void frame_refill(struct pager_cpu *cpu)
 {
     if (cpu->reserve_count <= pager.reserve_max / 4 && frame_pool_count() > 0 &&
         spin_try(&pool.lock)) {
@@ -216,12 +216,12 @@ void frame_refill(struct pager_cpu *cpu)
     }
 }
 
-struct frame *frame_try_take(void)
+HOT struct frame *frame_try_take(void)
 {
     return frame_try_take_on(this_cpu());
 }
 
-struct frame *frame_try_take_on(struct pager_cpu *cpu)
+HOT struct frame *frame_try_take_on(struct pager_cpu *cpu)
 {
     if (cpu->reserve_count == 0) {
         if (frame_pool_count() == 0) {
@@ -276,7 +276,7 @@ static bool hold(struct frame *f)
 }
 
 /* Half of a full reserve goes to the pool, for other processors. */
-static void reserve_spill(struct pager_cpu *cpu)
+HOT static void reserve_spill(struct pager_cpu *cpu)
 {
     spin_lock(&pool.lock);
     while (cpu->reserve_count > pager.reserve_max / 2) {
@@ -285,7 +285,7 @@ static void reserve_spill(struct pager_cpu *cpu)
     spin_unlock(&pool.lock);
 }
 
-void frame_free(struct frame *frame)
+HOT void frame_free(struct frame *frame)
 {
     CHECK(frame->pins == 0);
     struct pager_cpu *cpu = this_cpu();
@@ -352,7 +352,7 @@ bool frame_unhold(uint64_t count)
     return freed_count > 0;
 }
 
-void frame_assign(struct frame *frame, pte_t *pte, uint64_t va)
+HOT void frame_assign(struct frame *frame, pte_t *pte, uint64_t va)
 {
     frame->pte = pte;
     frame->va = va;

@@ -170,8 +170,8 @@ static int try_read(struct io_ring *ring, const struct frame *frame, uint64_t va
     return e;
 }
 
-int io_read(struct pager_cpu *cpu, struct frame *frame, uint64_t va, bool timed,
-            struct io_request **ret)
+HOT int io_read(struct pager_cpu *cpu, struct frame *frame, uint64_t va, bool timed,
+                struct io_request **ret)
 {
     int e = try_read(cpu->demand, frame, va, timed, ret);
     if (__builtin_expect(e == -EAGAIN, 0)) {
@@ -185,8 +185,8 @@ int io_read(struct pager_cpu *cpu, struct frame *frame, uint64_t va, bool timed,
 }
 
 /* The device sees it with the next io_kick(). */
-static int start(enum io_kind kind, uint64_t va, uint64_t page_count, struct frame *const *frames,
-                 uint32_t attempts)
+HOT static int start(enum io_kind kind, uint64_t va, uint64_t page_count,
+                     struct frame *const *frames, uint32_t attempts)
 {
     struct io_ring *ring = this_cpu()->background;
     ring_enter(ring);
@@ -241,12 +241,12 @@ uint32_t io_background_count(void)
     return count;
 }
 
-uint32_t io_write_count(void)
+HOT uint32_t io_write_count(void)
 {
     return atomic_load(&this_cpu()->background->write_count);
 }
 
-uint32_t io_background_room(void)
+HOT uint32_t io_background_room(void)
 {
     const struct io_ring *ring = this_cpu()->background;
     return ring == NULL ? 0 : blkq_room(ring->q);
@@ -263,7 +263,7 @@ static void ring_kick(struct io_ring *ring)
     ring_leave(ring);
 }
 
-void io_kick(void)
+HOT void io_kick(void)
 {
     struct io_ring *ring = this_cpu()->background;
     if (ring != NULL) {
@@ -321,7 +321,7 @@ static bool poll_exclusive(struct io_ring *ring)
     return count > 0;
 }
 
-static bool poll_shared(struct io_ring *ring)
+HOT static bool poll_shared(struct io_ring *ring)
 {
     struct io_request copies[POLL_MAX];
     struct blkq_done done[POLL_MAX];
@@ -346,7 +346,7 @@ static bool poll_shared(struct io_ring *ring)
     return count > 0;
 }
 
-static bool ring_poll(struct io_ring *ring)
+HOT static bool ring_poll(struct io_ring *ring)
 {
     return ring->exclusive ? poll_exclusive(ring) : poll_shared(ring);
 }
@@ -368,7 +368,7 @@ bool io_poll(void)
     return any;
 }
 
-void io_poll_background(void)
+HOT void io_poll_background(void)
 {
     struct io_ring *ring = this_cpu()->background;
     if (ring != NULL && atomic_load_explicit(&ring->background_count, memory_order_relaxed) > 0) {
@@ -420,7 +420,7 @@ static bool collected(struct io_ring *ring, struct io_request *r)
     return atomic_load_explicit(&r->done, memory_order_acquire);
 }
 
-int io_collect(struct pager_cpu *cpu, struct io_request *r)
+HOT int io_collect(struct pager_cpu *cpu, struct io_request *r)
 {
     struct io_ring *ring = cpu->demand;
     for (uint32_t steps = 1; !collected(ring, r); steps++) {

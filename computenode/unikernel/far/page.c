@@ -32,7 +32,7 @@ static const uint8_t is_far[PAGE_STATES] = {[PAGE_REMOTE] = 1, [PAGE_FETCHING] =
 static const uint8_t is_here[PAGE_STATES] = {
     [PAGE_CLEAN] = 1, [PAGE_DIRTY] = 1, [PAGE_WRITING] = 1, [PAGE_ALIAS] = 1};
 
-void page_count(enum page_state from, enum page_state to)
+HOT void page_count(enum page_state from, enum page_state to)
 {
     struct gueststats *stats = stats_here();
     stat_add(&stats->pages_remote, (uint64_t)is_far[to] - is_far[from]);

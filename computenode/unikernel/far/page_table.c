@@ -29,7 +29,7 @@ static pte_t *table_below(uint64_t entry)
     return (entry & PTE_P) != 0 ? direct_map(pte_frame_address(entry)) : NULL;
 }
 
-pte_t *pt_find(uint64_t va)
+HOT pte_t *pt_find(uint64_t va)
 {
     pte_t *table = pager.root;
     for (unsigned shift = PAGE_SHIFT + 27; shift > PAGE_SHIFT; shift -= 9) {

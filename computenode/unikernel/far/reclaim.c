@@ -62,12 +62,12 @@ void reclaim_init(uint64_t usable_count)
     reclaim_watermarks(usable_count);
 }
 
-bool reclaim_wants(void)
+HOT bool reclaim_wants(void)
 {
     return frame_free_count() < pager.high_count || frame_excess() > 0;
 }
 
-bool reclaim_evict(struct frame *frame)
+HOT bool reclaim_evict(struct frame *frame)
 {
     uint64_t entry = pte_load(frame->pte);
     CHECK(pte_frame_address(entry).v == frame_address(frame).v);
@@ -157,7 +157,7 @@ static bool pass_step(void)
 }
 
 /* The hand passes up to `count` frames, until enough are on their way out. */
-static void pass_slice(uint64_t count, uint64_t wanted_count)
+HOT static void pass_slice(uint64_t count, uint64_t wanted_count)
 {
     bool wants_flush = false;
     for (uint64_t i = 0; i < count; i += STEP) {
@@ -173,7 +173,7 @@ static void pass_slice(uint64_t count, uint64_t wanted_count)
 }
 
 /* In batches: from `high` on up to as much again as a slice may bring. */
-bool reclaim_slice(uint32_t taken_count)
+HOT bool reclaim_slice(uint32_t taken_count)
 {
     struct pager_cpu *cpu = this_cpu();
     io_poll_background();

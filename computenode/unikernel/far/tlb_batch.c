@@ -49,7 +49,7 @@ void tlb_batch_add(uint64_t va)
     add(batch_here(), va);
 }
 
-void tlb_batch_add_frame(struct frame *frame, uint64_t va)
+HOT void tlb_batch_add_frame(struct frame *frame, uint64_t va)
 {
     uint32_t cpu = cpu_index();
     struct batch *b = &batches[cpu];
@@ -58,7 +58,7 @@ void tlb_batch_add_frame(struct frame *frame, uint64_t va)
     add(b, va);
 }
 
-void tlb_batch_flush(void)
+HOT void tlb_batch_flush(void)
 {
     struct batch *b = batch_here();
     if (b->count == 0) {
@@ -75,13 +75,13 @@ void tlb_batch_flush(void)
     atomic_fetch_add_explicit(&b->epoch, 1, memory_order_release);
 }
 
-bool frame_is_flushed(const struct frame *frame)
+HOT bool frame_is_flushed(const struct frame *frame)
 {
     return atomic_load_explicit(&batches[frame->flush_cpu].epoch, memory_order_acquire) !=
            frame->flush_epoch;
 }
 
-void tlb_batch_mark_flushed(struct frame *frame)
+HOT void tlb_batch_mark_flushed(struct frame *frame)
 {
     uint32_t cpu = cpu_index();
     frame->flush_cpu = (uint8_t)cpu;

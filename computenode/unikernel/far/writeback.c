@@ -41,7 +41,7 @@ void writeback_init(void)
     atomic_store(&state.page_count, 0);
 }
 
-uint64_t writeback_pages(void)
+HOT uint64_t writeback_pages(void)
 {
     return atomic_load_explicit(&state.page_count, memory_order_relaxed);
 }
@@ -180,7 +180,7 @@ static void cluster_grow(struct cluster *c, pte_t *pte, bool room)
     }
 }
 
-bool writeback_start(struct frame *frame)
+HOT bool writeback_start(struct frame *frame)
 {
     pte_t *pte = frame->pte;
     uint64_t entry = pte_load(pte);
@@ -213,7 +213,7 @@ static bool took_room(const struct io_request *request)
     return false;
 }
 
-void writeback_done(const struct io_request *request)
+HOT void writeback_done(const struct io_request *request)
 {
     bool ok = request->status == 0;
     bool room = ok && took_room(request);

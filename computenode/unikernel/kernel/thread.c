@@ -53,12 +53,12 @@ void thread_switch(uint64_t *save_rsp, uint64_t load_rsp);
 void thread_entry(void);
 NORETURN void thread_begin(void);
 
-struct thread *thread_current(void)
+HOT struct thread *thread_current(void)
 {
     return cpu_this()->thread;
 }
 
-struct pager_thread *pager_thread(void)
+HOT struct pager_thread *pager_thread(void)
 {
     return &thread_current()->pager;
 }
@@ -101,7 +101,7 @@ static struct thread *pick(struct queue *q)
 }
 
 /* The running thread's state says what becomes of it. Returns when it runs again. */
-static void schedule(void)
+HOT static void schedule(void)
 {
     struct cpu *cpu = cpu_this();
     struct thread *from = cpu->thread;
@@ -447,7 +447,7 @@ bool thread_others_stuck(void)
 
 /* ---- taking turns ---- */
 
-bool thread_yield(void)
+HOT bool thread_yield(void)
 {
     struct queue *q = queue_here();
     if (atomic_load_explicit(&q->ready_count, memory_order_relaxed) == 0) {
@@ -527,7 +527,7 @@ void thread_stop_if_asked(void)
     }
 }
 
-void thread_before_user(void)
+HOT void thread_before_user(void)
 {
     for (;;) {
         struct queue *q = queue_here();

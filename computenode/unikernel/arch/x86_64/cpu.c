@@ -114,12 +114,12 @@ struct cpu *cpu_of(uint32_t index)
     return &cpus[index];
 }
 
-uint32_t cpu_index(void)
+HOT uint32_t cpu_index(void)
 {
     return cpu_this()->index;
 }
 
-uint32_t cpu_count(void)
+HOT uint32_t cpu_count(void)
 {
     return atomic_load_explicit(&running_count, memory_order_acquire);
 }
@@ -159,7 +159,7 @@ void cpu_user_access_begin(void)
     }
 }
 
-void cpu_user_access_end(void)
+HOT void cpu_user_access_end(void)
 {
     if (cpu_this()->smap) {
         __asm__ volatile("clac" : : : "memory");
@@ -193,7 +193,7 @@ void cpu_halt_cancel(void)
     atomic_store(&cpu_this()->waits_for_device, false);
 }
 
-void cpu_relax(void)
+HOT void cpu_relax(void)
 {
     __asm__ volatile("pause");
     if (atomic_load_explicit(&cpu_this()->tlb_askers, memory_order_relaxed) != 0) {

@@ -129,7 +129,7 @@ void fpu_forget_current(void)
     }
 }
 
-void fpu_load_current(void)
+HOT void fpu_load_current(void)
 {
     struct cpu *cpu = cpu_this();
     if (cpu->fpu_owner == cpu->thread) {

@@ -109,7 +109,7 @@ static void ask_others(struct request *r)
     }
 }
 
-static void flush(const uint64_t *va, uint32_t count)
+HOT static void flush(const uint64_t *va, uint32_t count)
 {
     struct request *r = &requests[cpu_index()];
     r->count = count;
@@ -122,7 +122,7 @@ static void flush(const uint64_t *va, uint32_t count)
     }
 }
 
-void tlb_flush_pages(const uint64_t *va, uint32_t count)
+HOT void tlb_flush_pages(const uint64_t *va, uint32_t count)
 {
     while (count != 0) {
         uint32_t part = MIN(count, PAGES_MAX);
@@ -137,7 +137,7 @@ void tlb_flush_page(uint64_t va)
     flush(&va, 1);
 }
 
-void tlb_flush_all(void)
+HOT void tlb_flush_all(void)
 {
     flush(NULL, 0);
 }

@@ -71,7 +71,7 @@ static bool is_resource_failure(int failure)
     return failure == -EIO || failure == -ENOMEM || failure == -ENOSPC;
 }
 
-static void kernel_page_fault(struct user_regs *regs, uint64_t error_code, uint64_t address)
+HOT static void kernel_page_fault(struct user_regs *regs, uint64_t error_code, uint64_t address)
 {
     uint64_t fixup = uaccess_fixup(regs->rip);
     bool window =
@@ -104,7 +104,7 @@ static void user_exception(struct user_regs *regs, unsigned vector, uint64_t err
     kernel_unlock();
 }
 
-static void user_page_fault(struct user_regs *regs, uint64_t error_code, uint64_t address)
+HOT static void user_page_fault(struct user_regs *regs, uint64_t error_code, uint64_t address)
 {
     int failure = -EFAULT;
     if ((error_code & FAULT_ERROR_RESERVED) != 0) {
@@ -122,7 +122,7 @@ static void user_page_fault(struct user_regs *regs, uint64_t error_code, uint64_
  * The last things before ring 3. Registers may have been set by the program (sigreturn): nothing in
  * them may give it rights, or make iretq or sysretq fault in the kernel.
  */
-static void prepare_return(struct user_regs *regs)
+HOT static void prepare_return(struct user_regs *regs)
 {
     thread_before_user();
     while (thread_current()->attention || regs->rip >= MM_USER_END) {
@@ -162,12 +162,14 @@ static void kernel_exception(unsigned vector, struct user_regs *regs, uint64_t e
     regs->rip = fixup;
 }
 
-void trap_entry(unsigned vector, struct user_regs *regs, uint64_t error_code)
+HOT void trap_entry(unsigned vector, struct user_regs *regs, uint64_t error_code)
 {
     /* CR2 first: a nested fault would replace it. AC stays as it was interrupted: fence again. */
     uint64_t address = vector == VECTOR_PAGE_FAULT ? cr2_read() : 0;
     bool user = from_user(regs);
-    cpu_user_access_end();
+    if ((regs->rflags & RFLAGS_AC) != 0) {
+        cpu_user_access_end();
+    }
     if (vector >= EXCEPTION_COUNT) {
         if (!user) {
             tlb_wake(); /* it halted */
