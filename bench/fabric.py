@@ -10,7 +10,8 @@
   shm_read_depth1      a read of shared memory, against a memcpy by another thread
   revoke               p99 of revoking a written slab of 1 MiB until it is scrubbed, tcp and shm
   agent_share          a read through the agent's far device by a vhost-user client, less the same
-                       read from shared memory without an agent
+                       read from shared memory without an agent; and where it goes: agent_share_*
+                       (rows of one thread, from bench/far_share.c)
 
 Every page that dilos reads is compared with what was written, outside of the time.
 """
@@ -32,6 +33,7 @@ import vm  # noqa: E402  pylint: disable=wrong-import-position
 DILOS = 'dilos'
 PAGES_PROGRAM = os.path.join(BUILD, 'bench/fabric-pages')
 PEERS_PROGRAM = os.path.join(BUILD, 'bench/fabric-peers')
+SHARE_PROGRAM = os.path.join(BUILD, 'bench/far-share')
 FAR_CLIENT = os.path.join(BUILD, 'tests/rdma/far-client')
 LIMIT_S = 120
 DEPTH = 32
@@ -141,6 +143,9 @@ def nbd_ns(server, sizes):
     return float(words[words.index('seconds.') - 1]) * 1e9 / count
 
 
+# The calls that a turn of the agent's poller consists of.
+STAGES = ('take', 'parse', 'find', 'post', 'complete', 'answer')
+
 PEERS = ((redis, store_ns), (memcached, store_ns), (nbdkit, nbd_ns), (qemu_nbd, nbd_ns))
 
 
@@ -238,6 +243,21 @@ def agent_share(table, sizes):
             far, alone = device.read_ns(sizes), pages('shm', 1, sizes)
             table.add('far_read_depth1', None, DILOS, far, UNIT)
             table.add('agent_share', None, DILOS, max(far - alone, 1), UNIT)
+            breakdown(table, sizes, far)
+
+
+def breakdown(table, sizes, far):
+    """Of one turn on one thread, and what is left of a read by another thread: the hand-over."""
+    parts = program(SHARE_PROGRAM, sizes.native_pages)
+    turn, copy = parts['turn'], parts['copy']
+    known = sum(parts[name] for name in STAGES)
+    for name in ('take', 'parse', 'find', 'answer'):
+        table.add('agent_share_' + name, None, DILOS, parts[name], UNIT)
+    # What the fabric costs an agent beside the bare copy: the layer that connects again.
+    table.add('agent_share_fabric', None, DILOS, parts['post'] + parts['complete'] - copy, UNIT)
+    table.add('agent_share_rest', None, DILOS, turn - known, UNIT)
+    table.add('agent_share_work', None, DILOS, turn - copy, UNIT)
+    table.add('agent_share_handover', None, DILOS, far - turn, UNIT)
 
 
 NATIVE = {'tcp_read_depth1': tcp_depth1, 'tcp_read_depth32': tcp_depth32,

@@ -198,8 +198,9 @@ static enum step step_read(struct far_io *io, struct far_request *request, struc
             return fail(request, VIRTIO_BLK_S_IOERR);
         }
         uint64_t page = span->offset / PAGE_BYTES;
+        uint64_t page_end = ALIGN_UP(span->offset + span->bytes, PAGE_BYTES) / PAGE_BYTES;
         has_data = slab_page_is_set(slab, page);
-        uint64_t run_end = bitmap_find(slab->pages, slab->page_count, page, !has_data) * PAGE_BYTES;
+        uint64_t run_end = bitmap_find(slab->pages, page_end, page + 1, !has_data) * PAGE_BYTES;
         span->bytes = MIN(span->bytes, run_end - span->offset);
     }
     uint64_t bytes = far_request_slice(request, MIN(span->bytes, FABRIC_REQUEST_BYTES_MAX),
@@ -522,7 +523,7 @@ uint32_t far_io_poll(struct far_io *io)
     struct fabric_done done[POLL_BATCH];
     uint32_t total = 0;
     bool died = false;
-    for (uint32_t i = 0; i < SLAB_POOL_PEERS_MAX; i++) {
+    for (uint32_t i = 0; i < io->pool.peer_count; i++) {
         const struct slab_pool_peer *peer = &io->pool.peers[i];
         if (peer->fabric == NULL) {
             continue;

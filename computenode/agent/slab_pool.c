@@ -137,7 +137,11 @@ static int peer_connect(struct slab_pool *pool, struct slab_pool_peer *peer,
 static int peer_for(struct slab_pool *pool, const struct slab_grant *grant, uint32_t *ret)
 {
     int r = peer_find(pool, grant, ret);
-    return r > 0 ? peer_connect(pool, &pool->peers[*ret], grant) : r;
+    if (r > 0) {
+        pool->peer_count = MAX(pool->peer_count, *ret + 1);
+        r = peer_connect(pool, &pool->peers[*ret], grant);
+    }
+    return r;
 }
 
 static void release(struct slab_pool *pool, const char *node, uint32_t slab_index,

@@ -68,6 +68,7 @@ struct slab_pool {
     bool refused;            /* the last one was refused: no spares until something changes */
     uint32_t grant_failures; /* in a row */
     const struct guest_memory *memory;
+    uint32_t peer_count; /* places that were ever used: those from here on are free */
     struct slab_pool_peer peers[SLAB_POOL_PEERS_MAX];
 };
 

@@ -95,7 +95,12 @@ struct fabric_done {
     int status; /* 0; -EACCES revoked; -EIO; -ENOTCONN the peer died */
 };
 
-/* Moves bytes and takes up to `max` completions. Never blocks. Returns how many. */
+/*
+ * Moves bytes and takes up to `max` completions. Never blocks. Returns how many. It may be called
+ * without pause: then what only its peer's socket tells (the end of an attach over shm, a revoke, a
+ * death) may be seen by a later call, some microseconds after it came. A call that follows
+ * fabric_arm, or the sleep after that, sees all that has come.
+ */
 uint32_t fabric_poll(struct fabric_peer *peer, struct fabric_done *ret, uint32_t max);
 
 /* False once the peer is dead: reconnecting is the caller's decision. */

@@ -18,15 +18,25 @@
 #include "lib/base/check.h"
 #include "lib/fabric/connect.h"
 #include "lib/fabric/provider.h"
+#include "lib/sys/sys.h"
 
 #define DONE_MAX 512u /* completed requests that were not polled yet */
-/* The socket is looked at on every so many polls that found completions, else on each. */
+/*
+ * A look at the socket is a system call, a poll without one a few instructions. So the socket is
+ * looked at once in so long, and on every so many polls that found completions, which have no time
+ * for a clock either.
+ */
+#define LOOK_NS    5000u
 #define BUSY_POLLS 32u
+/* After fabric_arm: the poll before the sleep, and the one after it. */
+#define ARMED_LOOKS 2u
 
 struct shm_peer {
     struct fabric_peer peer;
     int fd;
     uint32_t busy_polls;
+    uint32_t looks_due; /* so many polls look whatever the clock says */
+    uint64_t looked_ns;
     uint32_t done_head;
     uint32_t done_count;
     uint64_t done[DONE_MAX];
@@ -259,12 +269,34 @@ static void shm_detach(struct fabric_peer *peer, uint32_t slab)
     send_detaches(shm_of(peer));
 }
 
+static void shm_arm(struct fabric_peer *peer)
+{
+    shm_of(peer)->looks_due = ARMED_LOOKS;
+}
+
+static bool must_look(struct shm_peer *shm)
+{
+    if (shm->looks_due != 0) {
+        shm->looks_due--;
+        return true;
+    }
+    if (shm->done_count != 0) {
+        shm->busy_polls = (shm->busy_polls + 1) % BUSY_POLLS;
+        return shm->busy_polls == 0;
+    }
+    uint64_t now_ns = sys_monotonic_ns();
+    if (now_ns - shm->looked_ns < LOOK_NS) {
+        return false;
+    }
+    shm->looked_ns = now_ns;
+    return true;
+}
+
 static void shm_poll(struct fabric_peer *peer, struct fabric_sink *sink)
 {
     struct shm_peer *shm = shm_of(peer);
     /* First, or a caller that takes few completions at a time would never hear of a revoke. */
-    if (shm->done_count == 0 || ++shm->busy_polls == BUSY_POLLS) {
-        shm->busy_polls = 0;
+    if (must_look(shm)) {
         receive(shm, sink);
         send_detaches(shm);
     }
@@ -336,6 +368,7 @@ static const struct fabric_provider shm_provider = {
     .post = shm_post,
     .poll = shm_poll,
     .poll_fd = shm_poll_fd,
+    .arm = shm_arm,
 };
 
 int fabric_shm_connect(const struct fabric_endpoint *endpoint, uint64_t deadline_ns,

@@ -62,7 +62,7 @@ struct steady_peer {
     struct attempt *attempt;  /* NULL: none is under way */
     uint32_t incarnation;
     uint32_t breaks;
-    uint64_t asked_ns;   /* since when the connection owes an answer */
+    uint64_t asked_ns;   /* since when the connection owes an answer; 0: to be looked up */
     uint64_t trouble_ns; /* since when nothing gets through; 0: all is well */
     char reason[FABRIC_REASON_BYTES];
 
@@ -126,11 +126,14 @@ static void slots_give(struct steady_peer *steady, struct fabric_sink *sink)
     }
 }
 
-/* Nothing was outstanding: from now on the connection owes an answer. */
+/*
+ * Nothing was outstanding: from now on the connection owes an answer. The first poll without one
+ * looks at the clock; where answers come at once, as over shm, nobody does.
+ */
 static void expect_answer(struct steady_peer *steady)
 {
     if (steady->posted + steady->asked == 0) {
-        steady->asked_ns = sys_monotonic_ns();
+        steady->asked_ns = 0;
     }
 }
 
@@ -369,7 +372,8 @@ static void link_broke(struct steady_peer *steady, const char *why)
 {
     uint64_t now_ns = sys_monotonic_ns();
     if (steady->trouble_ns == 0) {
-        steady->trouble_ns = steady->posted + steady->asked > 0 ? steady->asked_ns : now_ns;
+        bool since = steady->posted + steady->asked > 0 && steady->asked_ns != 0;
+        steady->trouble_ns = since ? steady->asked_ns : now_ns;
     }
     forget_link(steady);
     steady->breaks++;
@@ -446,7 +450,13 @@ static void slot_done(struct steady_peer *steady, uint64_t token, int status,
 static void look_at_clock(struct steady_peer *steady)
 {
     uint64_t stall_ns = steady->config.times.stall_ms * NS_PER_MS;
-    if (steady->posted + steady->asked > 0 && sys_monotonic_ns() - steady->asked_ns > stall_ns) {
+    if (steady->posted + steady->asked == 0) {
+        return;
+    }
+    uint64_t now_ns = sys_monotonic_ns();
+    if (steady->asked_ns == 0) {
+        steady->asked_ns = now_ns;
+    } else if (now_ns - steady->asked_ns > stall_ns) {
         link_broke(steady, "does not answer");
     }
 }
@@ -474,7 +484,7 @@ static void poll_link(struct steady_peer *steady, struct fabric_sink *sink)
     if (count > 0) {
         /* A node that knows our slabs but answers no request is still in trouble. */
         bool idle = steady->unbound + steady->asked + steady->waiting + steady->posted == 0;
-        steady->asked_ns = steady->posted + steady->asked > 0 ? sys_monotonic_ns() : 0;
+        steady->asked_ns = 0;
         steady->trouble_ns = progress || idle ? 0 : steady->trouble_ns;
     }
     if (!alive) {

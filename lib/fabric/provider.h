@@ -54,7 +54,13 @@ struct fabric_provider {
     int (*post)(struct fabric_peer *peer, const struct fabric_request *request);
     void (*poll)(struct fabric_peer *peer, struct fabric_sink *sink);
     int (*poll_fd)(const struct fabric_peer *peer);
-    void (*arm)(struct fabric_peer *peer); /* NULL: every completion wakes */
+    /*
+     * Before a poll and a sleep. NULL: every completion wakes, and each poll looks at all that may
+     * wake. A provider that saves system calls by not doing so must look on the next two polls: the
+     * one before the sleep, or what came before would be slept over until epoll says so at once,
+     * and the one after it, or the caller would turn around in vain.
+     */
+    void (*arm)(struct fabric_peer *peer);
 };
 
 /* First member of each provider's own structure. */
