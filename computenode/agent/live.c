@@ -87,6 +87,7 @@ static void add_guest(struct counter_list *counters, const struct gueststats *st
 #undef ADD
     add_buckets(counters, "fault_remote", stats->fault_remote_ns);
     add_buckets(counters, "device_read", stats->device_read_ns);
+    add_buckets(counters, "stage_entry", stats->stage_entry_ns);
     add_buckets(counters, "stage_claim", stats->stage_claim_ns);
     add_buckets(counters, "stage_queue", stats->stage_queue_ns);
     add_buckets(counters, "stage_device", stats->stage_device_ns);

@@ -174,7 +174,8 @@ static int fault_marker(pte_t *pte, uint64_t va, uint64_t entry, enum mm_access 
     return 0;
 }
 
-HOT static int fault(struct mm *mm, uint64_t va, enum mm_access access, bool from_user)
+HOT static int fault(struct mm *mm, uint64_t va, enum mm_access access, bool from_user,
+                     uint64_t entry_ns)
 {
     if (!va_is_user(va) && (from_user || !va_is_window(va))) {
         return -EFAULT;
@@ -189,7 +190,7 @@ HOT static int fault(struct mm *mm, uint64_t va, enum mm_access access, bool fro
         return -EFAULT;
     }
     if (state == PAGE_REMOTE) {
-        return fetch_page(pte, va, access == MM_ACCESS_WRITE);
+        return fetch_page(pte, va, access == MM_ACCESS_WRITE, entry_ns);
     }
     if (state == PAGE_FETCHING) {
         stat_add(&stats_here()->faults_wait, 1);
@@ -205,9 +206,20 @@ HOT static int fault(struct mm *mm, uint64_t va, enum mm_access access, bool fro
     return 0;
 }
 
-HOT int mm_fault(struct mm *mm, uint64_t va, enum mm_access access, bool from_user)
+uint64_t mm_fault_begins(void)
 {
-    int r = fault(mm, ALIGN_DOWN(va, PAGE_BYTES), access, from_user);
+    return fetch_is_timed(this_cpu()) ? clock_ns() : 0;
+}
+
+int mm_fault(struct mm *mm, uint64_t va, enum mm_access access, bool from_user)
+{
+    return mm_fault_since(mm, va, access, from_user, 0);
+}
+
+HOT int mm_fault_since(struct mm *mm, uint64_t va, enum mm_access access, bool from_user,
+                       uint64_t entry_ns)
+{
+    int r = fault(mm, ALIGN_DOWN(va, PAGE_BYTES), access, from_user, entry_ns);
     if (r < 0) {
         stat_add(&stats_here()->faults_failed, 1);
     }

@@ -44,6 +44,7 @@ HOT static void publish(pte_t *pte, uint64_t va, struct frame *frame, uint64_t b
 /* One in GUESTSTATS_SAMPLE far faults is timed, stage by stage. */
 struct stages {
     bool timed;
+    uint64_t entry_ns; /* of the trap; 0: there was none */
     uint64_t start_ns, claimed_ns, submitted_ns, collected_ns;
 };
 
@@ -61,7 +62,10 @@ static void stages_count(const struct stages *s)
         return;
     }
     uint64_t end_ns = clock_ns();
-    stat_time(stats->fault_remote_ns, end_ns - s->start_ns);
+    stat_time(stats->fault_remote_ns, end_ns - (s->entry_ns != 0 ? s->entry_ns : s->start_ns));
+    if (s->entry_ns != 0) {
+        stat_time(stats->stage_entry_ns, s->start_ns - s->entry_ns);
+    }
     stat_time(stats->stage_claim_ns, s->claimed_ns - s->start_ns);
     stat_time(stats->stage_queue_ns, s->submitted_ns - s->claimed_ns);
     stat_time(stats->stage_device_ns, s->collected_ns - s->submitted_ns);
@@ -79,10 +83,11 @@ static int make_room(void)
     return r;
 }
 
-HOT int fetch_page(pte_t *pte, uint64_t va, bool for_write)
+HOT int fetch_page(pte_t *pte, uint64_t va, bool for_write, uint64_t entry_ns)
 {
     struct pager_cpu *cpu = this_cpu();
-    struct stages s = {.timed = cpu->fault_count++ % GUESTSTATS_SAMPLE == 0};
+    struct stages s = {.timed = fetch_is_timed(cpu), .entry_ns = entry_ns};
+    cpu->fault_count++;
     stage(&s, &s.start_ns);
     struct frame *frame = frame_try_take_on(cpu);
     if (frame == NULL) {

@@ -6,6 +6,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "computenode/unikernel/far/internal.h"
 #include "computenode/unikernel/far/io.h"
 #include "computenode/unikernel/far/page.h"
 
@@ -13,9 +14,15 @@
  * Brings in a page that was found remote; takes no lock. 0 when it is local, and also if its state
  * has changed meanwhile or memory had to be reclaimed first: the caller looks again, from the root
  * of the page tables. Errors: -EIO the page can't be read (it stays remote), else as frame_take().
- * Fault context.
+ * entry_ns: when the fault began; 0: not known. Fault context.
  */
-int fetch_page(pte_t *pte, uint64_t va, bool for_write) MUST_CHECK;
+int fetch_page(pte_t *pte, uint64_t va, bool for_write, uint64_t entry_ns) MUST_CHECK;
+
+/* Is the next fault that comes to fetch_page() on this processor, `cpu`, to be timed? */
+static inline bool fetch_is_timed(const struct pager_cpu *cpu)
+{
+    return cpu->fault_count % GUESTSTATS_SAMPLE == 0;
+}
 
 /*
  * Starts reading those of `count` pages, `stride` pages apart, that are remote and that nobody

@@ -150,6 +150,11 @@ enum mm_access { MM_ACCESS_READ, MM_ACCESS_WRITE, MM_ACCESS_EXEC };
  * Context: any, also inside a syscall; takes no lock, allocates from the frame reserve only.
  */
 int mm_fault(struct mm *mm, uint64_t va, enum mm_access access, bool from_user);
+/* The same for the trap itself, which said mm_fault_begins() first. */
+int mm_fault_since(struct mm *mm, uint64_t va, enum mm_access access, bool from_user,
+                   uint64_t entry_ns);
+/* The time, if the next far fault of this processor is one of those that are timed; else 0. */
+uint64_t mm_fault_begins(void);
 
 /*
  * Faults in and pins the pages of a range so that a device may read or write their frames;

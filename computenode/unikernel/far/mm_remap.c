@@ -22,7 +22,7 @@ static int take_page(pte_t *pte, uint64_t va, struct frame **ret, uint64_t *ret_
         struct frame *f = frame_claim_page(pte, ret_entry, ret_was);
         enum page_state state = pte_state(*ret_entry);
         if (f == NULL && state == PAGE_REMOTE) {
-            int r = fetch_page(pte, va, false);
+            int r = fetch_page(pte, va, false, 0);
             if (r < 0) {
                 return r;
             }

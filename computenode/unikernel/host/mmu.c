@@ -217,7 +217,7 @@ static int access_at(uint64_t va, enum mm_access access, bool from_user, uint64_
         if (*ret != NULL) {
             return 0;
         }
-        int r = mm_fault(mm_current(), va, access, from_user);
+        int r = mm_fault_since(mm_current(), va, access, from_user, mm_fault_begins());
         if (r < 0) {
             return r;
         }

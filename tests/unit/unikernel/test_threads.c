@@ -384,9 +384,26 @@ static const struct load plain = {
     .op_count = 4000,
 };
 
+static uint64_t timed_count(const uint64_t *buckets)
+{
+    uint64_t count = 0;
+    for (int i = 0; i < GUESTSTATS_BUCKETS; i++) {
+        count += buckets[i];
+    }
+    return count;
+}
+
 static void test_accesses(void)
 {
     struct gueststats s = run(&plain);
+    uint64_t timed = timed_count(s.fault_remote_ns);
+    EXPECT(timed > s.faults_remote / (2ull * GUESTSTATS_SAMPLE));
+    EXPECT(timed <= s.faults_remote);
+    EXPECT_EQ(timed_count(s.stage_entry_ns), timed);
+    EXPECT_EQ(timed_count(s.stage_claim_ns), timed);
+    EXPECT_EQ(timed_count(s.stage_queue_ns), timed);
+    EXPECT_EQ(timed_count(s.stage_device_ns), timed);
+    EXPECT_EQ(timed_count(s.stage_publish_ns), timed);
     EXPECT_EQ(atomic_load(&t.wrong), 0);
     EXPECT(s.faults_remote > 1000);
     EXPECT(s.far_pages_written > 1000);

@@ -71,7 +71,8 @@ static bool is_resource_failure(int failure)
     return failure == -EIO || failure == -ENOMEM || failure == -ENOSPC;
 }
 
-HOT static void kernel_page_fault(struct user_regs *regs, uint64_t error_code, uint64_t address)
+HOT static void kernel_page_fault(struct user_regs *regs, uint64_t error_code, uint64_t address,
+                                  uint64_t entry_ns)
 {
     uint64_t fixup = uaccess_fixup(regs->rip);
     bool window =
@@ -81,7 +82,7 @@ HOT static void kernel_page_fault(struct user_regs *regs, uint64_t error_code, u
         (!window && !(user && fixup != 0))) {
         panic_exception(VECTOR_PAGE_FAULT, regs, error_code, address);
     }
-    int failure = mm_fault(mm_current(), address, access_of(error_code), false);
+    int failure = mm_fault_since(mm_current(), address, access_of(error_code), false, entry_ns);
     if (failure == 0) {
         return;
     }
@@ -104,14 +105,15 @@ static void user_exception(struct user_regs *regs, unsigned vector, uint64_t err
     kernel_unlock();
 }
 
-HOT static void user_page_fault(struct user_regs *regs, uint64_t error_code, uint64_t address)
+HOT static void user_page_fault(struct user_regs *regs, uint64_t error_code, uint64_t address,
+                                uint64_t entry_ns)
 {
     int failure = -EFAULT;
     if ((error_code & FAULT_ERROR_RESERVED) != 0) {
         panic_exception(VECTOR_PAGE_FAULT, regs, error_code, address);
     }
     if (address < MM_USER_END) {
-        failure = mm_fault(mm_current(), address, access_of(error_code), true);
+        failure = mm_fault_since(mm_current(), address, access_of(error_code), true, entry_ns);
     }
     if (failure != 0) {
         user_exception(regs, VECTOR_PAGE_FAULT, error_code, address, failure);
@@ -166,6 +168,7 @@ HOT void trap_entry(unsigned vector, struct user_regs *regs, uint64_t error_code
 {
     /* CR2 first: a nested fault would replace it. AC stays as it was interrupted: fence again. */
     uint64_t address = vector == VECTOR_PAGE_FAULT ? cr2_read() : 0;
+    uint64_t entry_ns = vector == VECTOR_PAGE_FAULT ? mm_fault_begins() : 0;
     bool user = from_user(regs);
     if ((regs->rflags & RFLAGS_AC) != 0) {
         cpu_user_access_end();
@@ -176,9 +179,9 @@ HOT void trap_entry(unsigned vector, struct user_regs *regs, uint64_t error_code
         }
         irq_dispatch(vector);
     } else if (vector == VECTOR_PAGE_FAULT && user) {
-        user_page_fault(regs, error_code, address);
+        user_page_fault(regs, error_code, address, entry_ns);
     } else if (vector == VECTOR_PAGE_FAULT) {
-        kernel_page_fault(regs, error_code, address);
+        kernel_page_fault(regs, error_code, address, entry_ns);
     } else if (user) {
         user_exception(regs, vector, error_code, 0, 0);
     } else {
