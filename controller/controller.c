@@ -29,6 +29,7 @@
 static const struct rpc_method methods[] = {
     METHOD(NODE_REGISTER, node_register, MEMNODE, on_node_register),
     NOTICE(NODE_HEARTBEAT, node_heartbeat, MEMNODE, on_node_heartbeat),
+    METHOD(ACCESS_REFUSED, access_refused, MEMNODE, on_access_refused),
     METHOD(AGENT_REGISTER, agent_register, AGENT, on_agent_register),
     NOTICE(AGENT_HEARTBEAT, agent_heartbeat, AGENT, on_agent_heartbeat),
     METHOD(INSTANCE_EVENT, instance_event, AGENT, on_instance_event),

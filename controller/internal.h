@@ -81,6 +81,7 @@ void waiters_close(struct controller *c);
               const ProtobufCMessage *message)
 HANDLER(on_node_register);
 HANDLER(on_node_heartbeat);
+HANDLER(on_access_refused);
 HANDLER(on_agent_register);
 HANDLER(on_agent_heartbeat);
 HANDLER(on_instance_event);

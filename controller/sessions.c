@@ -234,6 +234,27 @@ void on_node_heartbeat(void *context, struct rpc_connection *connection,
     (void)request;
 }
 
+void on_access_refused(void *context, struct rpc_connection *connection,
+                       struct rpc_request *request, const ProtobufCMessage *message)
+{
+    struct controller *c = context;
+    const Dilos__AccessRefused *m = (const Dilos__AccessRefused *)message;
+    bool known = m->kind < (Dilos__RefusedKind)CORE_REFUSED_COUNT;
+    const struct refused_access access = {.kind = known ? (enum core_refused_kind)m->kind
+                                                        : CORE_REFUSED_UNKNOWN,
+                                          .fabric = m->fabric,
+                                          .instance_id = m->instance_id,
+                                          .peer = m->peer,
+                                          .slab_known = m->slab_known,
+                                          .slab_index = m->slab_index,
+                                          .count = m->count};
+    const struct core_event event = {.kind = CORE_ACCESS_REFUSED,
+                                     .token = (uintptr_t)request,
+                                     .session = session_of(c, connection)->id,
+                                     .access = &access};
+    controller_event(c, &event);
+}
+
 static bool take_agent(struct agent *to, const Dilos__AgentRegister *m)
 {
     memset(to, 0, sizeof(*to));

@@ -39,3 +39,12 @@ struct binding *bindings_get(const struct bindings *bindings, uint32_t handle)
     }
     return &bindings->items[handle];
 }
+
+bool bindings_was(const struct bindings *bindings, uint32_t handle, uint32_t *ret_slab)
+{
+    if (handle >= bindings->count || !bindings->items[handle].revoked) {
+        return false;
+    }
+    *ret_slab = bindings->items[handle].slab;
+    return true;
+}

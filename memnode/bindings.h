@@ -17,6 +17,7 @@ enum binding_state {
 struct binding {
     enum binding_state state;
     bool read_only;
+    bool revoked; /* FREE: it was `slab` until that was taken back */
     uint32_t slab;
 };
 
@@ -31,5 +32,7 @@ void bindings_fini(struct bindings *bindings);
 struct binding *bindings_make(struct bindings *bindings, uint32_t handle);
 /* The item of `handle`, or NULL if it is free. */
 struct binding *bindings_get(const struct bindings *bindings, uint32_t handle);
+/* The slab that the free `handle` stood for until that was taken back. False: none. */
+bool bindings_was(const struct bindings *bindings, uint32_t handle, uint32_t *ret_slab);
 
 #endif

@@ -8,6 +8,7 @@
 
 #include "memnode/arena.h"
 #include "memnode/grants.h"
+#include "memnode/incidents.h"
 
 #define EXPORT_CONNECTIONS_MAX  1024u
 #define EXPORT_HELLO_TIMEOUT_MS 2000u
@@ -43,6 +44,7 @@ struct export_context {
     const struct arena *arena;
     const struct grants *grants;
     struct export_counters *counters;
+    struct incidents *incidents;
     /*
      * A client attached a slab over TCP under this incarnation: whatever it opened over RDMA under
      * lower ones is closed when this returns. From an export's own thread. NULL: there is no RDMA.

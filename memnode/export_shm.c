@@ -34,6 +34,7 @@ struct client {
     bool greeted;
     uint64_t opened_ns;
     struct bindings bindings;
+    char instance[GRANTS_INSTANCE_BYTES]; /* of the last slab that it attached */
 };
 
 struct export_shm {
@@ -144,9 +145,13 @@ static uint16_t attach(struct client *client, uint32_t handle, const struct page
 {
     const struct export_context *context = &client->export->context;
     bool read_only = false;
-    if (bindings_get(&client->bindings, handle) != NULL ||
-        !grants_check(context->grants, attach->slab_index, attach->generation, attach->key,
+    if (bindings_get(&client->bindings, handle) != NULL) {
+        return PAGEOP_DENIED;
+    }
+    if (!grants_check(context->grants, attach->slab_index, attach->generation, attach->key,
                       &read_only)) {
+        incidents_attach(context->incidents, context->grants, "shm", client->instance, client->fd,
+                         attach->slab_index, attach->generation);
         return PAGEOP_DENIED;
     }
     struct binding *binding = bindings_make(&client->bindings, handle);
@@ -155,6 +160,7 @@ static uint16_t attach(struct client *client, uint32_t handle, const struct page
     }
     *binding = (struct binding){
         .state = BINDING_BOUND, .read_only = read_only, .slab = attach->slab_index};
+    grants_holder(context->grants, attach->slab_index, client->instance);
     if (client->export->uses[attach->slab_index] == EXPORT_SHM_NEVER) {
         client->export->uses[attach->slab_index] = EXPORT_SHM_UNMAPPED;
     }

@@ -109,9 +109,8 @@ static void queue_broken(void *context, uint64_t id)
             continue;
         }
         client->queue.broken = true;
-        log_warning("verbs-access-refused", "instance=%s device=%s after_revoke=%s",
-                    client->instance[0] == '\0' ? "unknown" : client->instance,
-                    client->port->port.name, client->revoked_count != 0 ? "yes" : "no");
+        incidents_add_from(export->context.incidents, INCIDENT_DEVICE, "verbs", client->instance,
+                           INCIDENTS_ANY_SLAB, client->fd);
         CHECK(pthread_mutex_lock(&export->mutex) == 0);
         export->status.violations++;
         export->status.violation_ns = sys_monotonic_ns();

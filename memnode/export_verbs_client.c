@@ -121,14 +121,22 @@ static bool find_grant(const struct vclient *client, const struct verbsop_messag
 
 static uint8_t attach(struct vclient *client, struct verbsop_message *message)
 {
-    struct grants_item grant;
+    struct grants_item grant = {0};
     uint8_t status = VERBSOP_DENIED;
     struct vbinding *binding = binding_make(client, message->handle);
     if (binding == NULL) {
         return VERBSOP_EXHAUSTED;
     }
-    if (binding->bound || !find_grant(client, message, &grant) ||
-        !vgroup_fence(client->group, client, message->attach.slab_index, message->attach.generation,
+    if (binding->bound) {
+        return VERBSOP_DENIED;
+    }
+    if (!find_grant(client, message, &grant)) {
+        incidents_attach(client->context->incidents, client->context->grants, "verbs",
+                         client->instance, client->fd, message->attach.slab_index,
+                         message->attach.generation);
+        goto out;
+    }
+    if (!vgroup_fence(client->group, client, message->attach.slab_index, message->attach.generation,
                       message->attach.incarnation)) {
         goto out;
     }

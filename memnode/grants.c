@@ -181,6 +181,32 @@ bool grants_check(const struct grants *grants, uint32_t slab, uint64_t generatio
     return good;
 }
 
+bool grants_is_old(const struct grants *grants, uint32_t slab, uint64_t generation)
+{
+    if (slab >= grants->slab_count) {
+        return false;
+    }
+    lock(grants);
+    const struct row *row = &grants->rows[slab];
+    bool held = row->item.state == GRANT_HELD && row->item.generation == generation;
+    bool old = !held && generation != 0 && generation <= row->generation_seen;
+    unlock(grants);
+    return old;
+}
+
+bool grants_has_slab(const struct grants *grants, uint32_t slab)
+{
+    return slab < grants->slab_count;
+}
+
+void grants_holder(const struct grants *grants, uint32_t slab, char *to)
+{
+    CHECK(slab < grants->slab_count);
+    lock(grants);
+    memcpy(to, grants->rows[slab].item.instance, GRANTS_INSTANCE_BYTES);
+    unlock(grants);
+}
+
 void grants_get(const struct grants *grants, uint32_t slab, struct grants_item *ret)
 {
     CHECK(slab < grants->slab_count);

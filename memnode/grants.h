@@ -60,6 +60,15 @@ void grants_freed(struct grants *grants, uint32_t slab);
 bool grants_check(const struct grants *grants, uint32_t slab, uint64_t generation,
                   const uint8_t *key, bool *ret_read_only) MUST_CHECK;
 
+/*
+ * Why grants_check() says no: true if the slab has no such grant any more, false if it has and the
+ * key is another's. For whoever reports it.
+ */
+bool grants_is_old(const struct grants *grants, uint32_t slab, uint64_t generation) MUST_CHECK;
+
+bool grants_has_slab(const struct grants *grants, uint32_t slab);
+/* Whom the slab is granted to; `to` holds GRANTS_INSTANCE_BYTES. */
+void grants_holder(const struct grants *grants, uint32_t slab, char *to);
 /* A copy of one row. */
 void grants_get(const struct grants *grants, uint32_t slab, struct grants_item *ret);
 uint32_t grants_held_count(const struct grants *grants);

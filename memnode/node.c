@@ -15,6 +15,7 @@ struct node {
     struct arena *arena;
     struct grants *grants;
     struct export_counters counters;
+    struct incidents *incidents;
     struct export_tcp *tcp;
     struct export_shm *shm;
     char *shm_path;
@@ -68,6 +69,9 @@ static int open_parts(struct node *node, const struct node_config *config, char 
     }
     node->uses = calloc(arena_slab_count(node->arena), sizeof(node->uses[0]));
     error = grants_open(arena_slab_count(node->arena), &node->grants);
+    if (error == 0) {
+        error = incidents_open(&node->incidents);
+    }
     if (node->uses == NULL || error != 0) {
         (void)snprintf(ret_error, NODE_ERROR_BYTES, "out of memory");
         return -ENOMEM;
@@ -75,6 +79,7 @@ static int open_parts(struct node *node, const struct node_config *config, char 
     const struct export_context context = {.arena = node->arena,
                                            .grants = node->grants,
                                            .counters = &node->counters,
+                                           .incidents = node->incidents,
                                            .fence = fence,
                                            .fence_context = node};
     if (config->listen_tcp != NULL) {
@@ -118,6 +123,7 @@ struct node *node_close(struct node *node)
     node->tcp = export_tcp_close(node->tcp); /* first: its thread calls fence() */
     node->shm = export_shm_close(node->shm);
     node->verbs = export_verbs_close(node->verbs);
+    node->incidents = incidents_close(node->incidents);
     node->grants = grants_close(node->grants);
     node->arena = arena_close(node->arena);
     free(node->shm_path);
@@ -139,6 +145,11 @@ const struct grants *node_grants(const struct node *node)
 const struct export_counters *node_counters(const struct node *node)
 {
     return &node->counters;
+}
+
+struct incidents *node_incidents(const struct node *node)
+{
+    return node->incidents;
 }
 
 const char *node_tcp_address(const struct node *node)

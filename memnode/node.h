@@ -14,6 +14,7 @@
 #include "memnode/export.h"
 #include "memnode/export_verbs.h"
 #include "memnode/grants.h"
+#include "memnode/incidents.h"
 
 #define NODE_ERROR_BYTES 512u
 #define NODE_NO_DEVICE   "no RDMA device" /* a reason of node_verbs_reason */
@@ -38,6 +39,7 @@ struct node *node_close(struct node *node);
 const struct arena *node_arena(const struct node *node);
 const struct grants *node_grants(const struct node *node);
 const struct export_counters *node_counters(const struct node *node);
+struct incidents *node_incidents(const struct node *node);
 /* NULL if it isn't offered. */
 const char *node_tcp_address(const struct node *node);
 const char *node_shm_path(const struct node *node);

@@ -49,6 +49,7 @@ static void fill_counters(struct report *report, const struct node *node)
     add_counter(report, "tcp_requests", export_counter(&counters->requests), "requests");
     add_counter(report, "attaches", export_counter(&counters->attaches), "requests");
     add_counter(report, "requests_refused", export_counter(&counters->refused), "requests");
+    add_counter(report, "accesses_refused", incidents_count(node_incidents(node)), "requests");
     add_counter(report, "connections", export_counter(&counters->connections), "connections");
     add_counter(report, "connections_open", export_counter(&counters->connections_open),
                 "connections");

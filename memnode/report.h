@@ -6,7 +6,7 @@
 #include "memnode/node.h"
 #include "proto/dilos.pb-c.h"
 
-#define REPORT_COUNTERS   16u
+#define REPORT_COUNTERS   20u
 #define REPORT_HEALTH     8u
 #define REPORT_TEXT_BYTES 192u
 

@@ -17,6 +17,7 @@
 #define RETRY_MS_MAX        5000u
 #define REGISTER_TIMEOUT_MS 10000u
 #define REGISTER_RETRY_MS   2000u /* after a refusal: the operator has to do something */
+#define INCIDENT_TIMEOUT_MS 10000u
 #define HEARTBEAT_MS_MIN    100u
 #define HEARTBEAT_MS_MAX    60000u
 #define ROLE_BIT(role)      (UINT32_C(1) << (role))
@@ -32,6 +33,8 @@ struct session {
     char arena_id[SYS_ID_BYTES]; /* contents don't outlive the process */
     char host_id[SYS_ID_BYTES];
     struct report report;
+    bool telling;     /* of an incident, */
+    uint32_t ticket;  /* this one */
     uint64_t refused; /* clients of the exports, as logged last */
 };
 
@@ -139,12 +142,56 @@ static void tell_refused(struct session *session)
                 (unsigned long long)silent);
 }
 
+static void access_told(void *context, const ProtobufCMessage *reply, const Dilos__Error *error)
+{
+    struct session *session = context;
+    (void)reply;
+    if (error != NULL && error->code != DILOS__ERROR_CODE__ERROR_UNAVAILABLE) {
+        log_warning("incident-not-recorded", "reason=\"%s\"", error->message);
+    }
+    session->telling = false;
+    incidents_told(node_incidents(session->config.node), session->ticket, sys_monotonic_ns(),
+                   error == NULL);
+}
+
+/* One at a time: the next goes with the next heartbeat. */
+static void tell_incident(struct session *session, struct rpc_connection *connection)
+{
+    Dilos__AccessRefused body = DILOS__ACCESS_REFUSED__INIT;
+    struct incident incident;
+    struct incidents *incidents = node_incidents(session->config.node);
+    if (session->telling ||
+        !incidents_next(incidents, sys_monotonic_ns(), &incident, &session->ticket)) {
+        return;
+    }
+    body.kind = (Dilos__RefusedKind)incident.kind;
+    body.fabric = (char *)(uintptr_t)incident.fabric;
+    body.instance_id = incident.instance;
+    body.slab_known = incident.slab != INCIDENTS_ANY_SLAB;
+    body.slab_index = body.slab_known ? incident.slab : 0;
+    body.peer = incident.peer;
+    body.count = incident.count;
+    log_warning("access-refused", "kind=%s fabric=%s instance=%s slab=%d peer=%s count=%llu",
+                incident_name(incident.kind), incident.fabric,
+                incident.instance[0] == '\0' ? "unknown" : incident.instance,
+                body.slab_known ? (int)incident.slab : -1,
+                incident.peer[0] == '\0' ? "unknown" : incident.peer,
+                (unsigned long long)incident.count);
+    int error = rpc_call(connection, DILOS__MESSAGE_TYPE__MESSAGE_ACCESS_REFUSED, &body.base,
+                         &dilos__empty__descriptor, INCIDENT_TIMEOUT_MS, access_told, session);
+    session->telling = error == 0;
+    if (error != 0) {
+        incidents_told(incidents, session->ticket, sys_monotonic_ns(), false);
+    }
+}
+
 static void send_heartbeat(struct session *session, struct rpc_connection *connection)
 {
     struct report *report = &session->report;
     Dilos__NodeHeartbeat body = DILOS__NODE_HEARTBEAT__INIT;
     report_fill(report, session->config.node);
     tell_refused(session);
+    tell_incident(session, connection);
     body.epoch = state_epoch(session->config.state);
     body.n_counters = report->counter_count;
     body.counters = report->counter_list;

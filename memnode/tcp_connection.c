@@ -178,15 +178,36 @@ static bool fence(struct tcp_connection *connection, const struct pageop_attach 
     return true;
 }
 
+static void report(const struct tcp_connection *connection, enum incident_kind kind, uint32_t slab)
+{
+    incidents_add_from(connection->context->incidents, kind, "tcp", connection->instance, slab,
+                       connection->fd);
+}
+
+/* A request for a handle that stands for nothing (any more). */
+static void report_unbound(const struct tcp_connection *connection, uint32_t handle)
+{
+    uint32_t slab = INCIDENTS_ANY_SLAB;
+    bool was = bindings_was(&connection->bindings, handle, &slab);
+    report(connection, was ? INCIDENT_OLD_KEY : INCIDENT_NOT_ATTACHED, slab);
+}
+
 static uint16_t attach(struct tcp_connection *connection, const struct pageop_request *request,
                        const struct pageop_attach *attach)
 {
+    const struct export_context *context = connection->context;
     bool read_only = false;
-    export_count(&connection->context->counters->attaches, 1);
-    if (bindings_get(&connection->bindings, request->handle) != NULL ||
-        !grants_check(connection->context->grants, attach->slab_index, attach->generation,
-                      attach->key, &read_only) ||
-        !fence(connection, attach)) {
+    export_count(&context->counters->attaches, 1);
+    if (bindings_get(&connection->bindings, request->handle) != NULL) {
+        return PAGEOP_DENIED;
+    }
+    if (!grants_check(context->grants, attach->slab_index, attach->generation, attach->key,
+                      &read_only)) {
+        incidents_attach(context->incidents, context->grants, "tcp", connection->instance,
+                         connection->fd, attach->slab_index, attach->generation);
+        return PAGEOP_DENIED;
+    }
+    if (!fence(connection, attach)) {
         return PAGEOP_DENIED;
     }
     struct binding *binding = bindings_make(&connection->bindings, request->handle);
@@ -195,6 +216,7 @@ static uint16_t attach(struct tcp_connection *connection, const struct pageop_re
     }
     *binding = (struct binding){
         .state = BINDING_BOUND, .read_only = read_only, .slab = attach->slab_index};
+    grants_holder(context->grants, attach->slab_index, connection->instance);
     return PAGEOP_OK;
 }
 
@@ -205,11 +227,17 @@ static uint16_t transfer_check(const struct tcp_connection *connection,
 {
     const struct arena *arena = connection->context->arena;
     const struct binding *binding = bindings_get(&connection->bindings, request->handle);
-    if (binding == NULL || (request->kind == PAGEOP_WRITE && binding->read_only)) {
+    if (binding == NULL) {
+        report_unbound(connection, request->handle);
+        return PAGEOP_DENIED;
+    }
+    if (request->kind == PAGEOP_WRITE && binding->read_only) {
+        report(connection, INCIDENT_READ_ONLY, binding->slab);
         return PAGEOP_DENIED;
     }
     uint64_t slab_bytes = arena_slab_bytes(arena);
     if (request->offset > slab_bytes || request->length > slab_bytes - request->offset) {
+        report(connection, INCIDENT_BEYOND_END, binding->slab);
         return PAGEOP_RANGE;
     }
     *ret_at = arena_slab_base(arena, binding->slab) + request->offset;
@@ -502,7 +530,7 @@ void tcp_connection_revoke(struct tcp_connection *connection, uint32_t slab)
     for (uint32_t i = 0; i < connection->bindings.count; i++) {
         struct binding *binding = &connection->bindings.items[i];
         if (binding->state != BINDING_FREE && binding->slab == slab) {
-            *binding = (struct binding){0};
+            *binding = (struct binding){.revoked = true, .slab = slab};
         }
     }
     if (connection->write_left != 0 && connection->write_to != NULL &&

@@ -49,6 +49,7 @@ struct tcp_connection {
     bool greeted;
     bool drained; /* the last receive took all that there was */
     struct bindings bindings;
+    char instance[GRANTS_INSTANCE_BYTES]; /* of the last slab that it attached */
 
     uint8_t input[TCP_CONNECTION_INPUT_BYTES]; /* headers not parsed yet */
     uint32_t input_start;

@@ -316,6 +316,13 @@ static void apply_remove(struct core *core, const struct command *command)
     forget_instance(core, command->instance);
 }
 
+static void apply_access_refused(struct core *core, const struct command *command)
+{
+    const char *subject = command->state != 0 ? core->instances[command->instance].name
+                                              : core->nodes[command->node].name;
+    remember(core, command->time_ns, "access.refused", subject, "%s", command->reason);
+}
+
 void core_apply(struct core *core, const struct command *command)
 {
     static void (*const appliers[COMMAND_KIND_COUNT])(struct core *, const struct command *) = {
@@ -333,6 +340,7 @@ void core_apply(struct core *core, const struct command *command)
         [COMMAND_REVOKED] = apply_revoked,
         [COMMAND_REMOVE] = apply_remove,
         [COMMAND_RESIZE] = apply_resize,
+        [COMMAND_ACCESS_REFUSED] = apply_access_refused,
     };
     CHECK(command->kind > COMMAND_NONE && command->kind < COMMAND_KIND_COUNT);
     appliers[command->kind](core, command);

@@ -252,9 +252,10 @@ int codec_end(const struct codec *c)
 const char *command_name(enum command_kind kind)
 {
     static const char *const names[COMMAND_KIND_COUNT] = {
-        "none",         "boot",    "node.register",  "node.state", "agent.register",
-        "agent.down",   "launch",  "instance.state", "reserve",    "granted",
-        "grant.failed", "release", "revoked",        "remove",     "resize"};
+        "none",           "boot",       "node.register", "node.state",
+        "agent.register", "agent.down", "launch",        "instance.state",
+        "reserve",        "granted",    "grant.failed",  "release",
+        "revoked",        "remove",     "resize",        "access.refused"};
     CHECK(kind < COMMAND_KIND_COUNT);
     return names[kind];
 }

@@ -65,6 +65,7 @@ static void decide_kind(const struct core *core, const struct core_event *e, str
         [CORE_NODE_REGISTER] = decide_node_register,
         [CORE_NODE_HEARTBEAT] = decide_node_heartbeat,
         [CORE_NODE_CLOSED] = decide_node_closed,
+        [CORE_ACCESS_REFUSED] = decide_access_refused,
         [CORE_AGENT_REGISTER] = decide_agent_register,
         [CORE_REPORT] = decide_report,
         [CORE_LAUNCH] = decide_launch,

@@ -15,6 +15,7 @@ bool decide_extent(struct command *command, const struct extent *extent);
 void decide_node_register(const struct core *core, const struct core_event *e, struct decision *d);
 void decide_node_heartbeat(const struct core *core, const struct core_event *e, struct decision *d);
 void decide_node_closed(const struct core *core, const struct core_event *e, struct decision *d);
+void decide_access_refused(const struct core *core, const struct core_event *e, struct decision *d);
 void decide_agent_register(const struct core *core, const struct core_event *e, struct decision *d);
 void decide_report(const struct core *core, const struct core_event *e, struct decision *d);
 void decide_launch(const struct core *core, const struct core_event *e, struct decision *d);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Memory nodes and agents that register. */
+#include <stdio.h>
 #include <string.h>
 
 #include "controller/core/decide.h"
@@ -220,4 +221,46 @@ void decide_agent_register(const struct core *core, const struct core_event *e, 
     struct command *command = decide_command(d, COMMAND_AGENT_REGISTER);
     command->agent = slot;
     command->new_agent = *agent;
+}
+
+static const char *refused_text(enum core_refused_kind kind)
+{
+    static const char *const texts[CORE_REFUSED_COUNT] = {
+        [CORE_REFUSED_UNKNOWN] = "an access that its grant does not allow",
+        [CORE_REFUSED_WRONG_KEY] = "a key that is not the slab's",
+        [CORE_REFUSED_OLD_KEY] = "a grant that was taken back",
+        [CORE_REFUSED_READ_ONLY] = "a write with a grant to read",
+        [CORE_REFUSED_BEYOND_END] = "an access beyond the slab's end",
+        [CORE_REFUSED_NOT_ATTACHED] = "a request for a slab that it did not attach",
+        [CORE_REFUSED_BY_DEVICE] = "an access without a right, its queue pair is broken",
+    };
+    return texts[(uint32_t)kind < CORE_REFUSED_COUNT ? kind : CORE_REFUSED_UNKNOWN];
+}
+
+/* "memory node mn1 refused slab 7 over tcp: a key that is not the slab's, 3 times, from ADDRESS" */
+void decide_access_refused(const struct core *core, const struct core_event *e, struct decision *d)
+{
+    const struct refused_access *access = e->access;
+    uint32_t node = core_node_of_session(core, e->session);
+    char slab[32] = "";
+    if (node == CORE_NONE) {
+        decide_refuse(d, CORE_ERROR_NOT_FOUND, "register first",
+                      "no memory node is registered on this connection");
+        return;
+    }
+    struct command *command = decide_command(d, COMMAND_ACCESS_REFUSED);
+    uint32_t instance = core_find_instance_id(core, access->instance_id);
+    command->node = node;
+    command->state = instance != CORE_NONE ? 1 : 0;
+    command->instance = instance != CORE_NONE ? instance : 0;
+    if (access->slab_known) {
+        (void)snprintf(slab, sizeof(slab), " slab %u", access->slab_index);
+    }
+    (void)snprintf(
+        command->reason, sizeof(command->reason),
+        "memory node %s refused%s over %.8s: %s, %llu times%s%.64s%s%.63s", core->nodes[node].name,
+        slab, access->fabric, refused_text(access->kind), (unsigned long long)access->count,
+        access->peer[0] != '\0' ? ", from " : "", access->peer,
+        instance == CORE_NONE && access->instance_id[0] != '\0' ? ", of instance id " : "",
+        instance == CORE_NONE ? access->instance_id : "");
 }

@@ -11,6 +11,7 @@ enum core_event_kind {
     CORE_NODE_REGISTER,   /* session, node, address, epoch_seen, held: reply */
     CORE_NODE_HEARTBEAT,  /* session */
     CORE_NODE_CLOSED,     /* session, reason */
+    CORE_ACCESS_REFUSED,  /* session, access: reply */
     CORE_AGENT_REGISTER,  /* session, agent, address, epoch_seen, names: all that it runs: reply */
     CORE_AGENT_HEARTBEAT, /* session */
     CORE_AGENT_CLOSED,    /* session, reason */
@@ -57,6 +58,29 @@ struct released_slab {
     uint64_t generation;
 };
 
+/* The numbers of RefusedKind in proto/dilos.proto. */
+enum core_refused_kind {
+    CORE_REFUSED_UNKNOWN,
+    CORE_REFUSED_WRONG_KEY,
+    CORE_REFUSED_OLD_KEY,
+    CORE_REFUSED_READ_ONLY,
+    CORE_REFUSED_BEYOND_END,
+    CORE_REFUSED_NOT_ATTACHED,
+    CORE_REFUSED_BY_DEVICE,
+    CORE_REFUSED_COUNT
+};
+
+/* What a memory node did not let somebody do. */
+struct refused_access {
+    enum core_refused_kind kind;
+    const char *fabric;
+    const char *instance_id; /* empty: not known */
+    const char *peer;        /* address; empty: not known */
+    bool slab_known;
+    uint32_t slab_index;
+    uint64_t count;
+};
+
 /* Pointers are the caller's and only used during the call. */
 struct core_event {
     enum core_event_kind kind;
@@ -91,6 +115,7 @@ struct core_event {
     uint32_t node_slot;
     const uint8_t (*keys)[CORE_KEY_BYTES]; /* in the order of the acquire's slabs on that node */
     const struct refusal *error;           /* NULL: it went well */
+    const struct refused_access *access;
 };
 
 enum decision_kind { DECISION_NOTHING, DECISION_COMMAND, DECISION_REFUSE };

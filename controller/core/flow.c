@@ -266,6 +266,7 @@ static void follow_event(struct flow *f, const struct core_event *e, bool change
     case CORE_RESIZE:
         reply_instance(f, e->token, core_find_instance_id(f->core, e->instance_id));
         break;
+    case CORE_ACCESS_REFUSED:
     case CORE_REMOVE:
     case CORE_RELEASE:
         reply_empty(f, e->token);

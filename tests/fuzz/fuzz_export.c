@@ -122,6 +122,7 @@ static struct {
     struct arena *arena;
     struct grants *grants;
     struct export_counters counters;
+    struct incidents *incidents;
     struct export_context context;
     struct export_shm *shm;
     uint64_t generation;
@@ -153,13 +154,16 @@ static void node_init(void)
     const struct arena_config config = {.slab_bytes = SLAB_BYTES, .bytes = SLAB_COUNT * SLAB_BYTES};
     CHECK(arena_open(&config, &node.arena, error) == 0);
     CHECK(grants_open(SLAB_COUNT, &node.grants) == 0);
+    CHECK(incidents_open(&node.incidents) == 0);
     for (uint32_t slab = 0; slab < SLAB_COUNT; slab++) {
         CHECK(arena_slab_prepare(node.arena, slab) == 0);
     }
     grant(0);
     grant(1);
-    node.context = (struct export_context){
-        .arena = node.arena, .grants = node.grants, .counters = &node.counters};
+    node.context = (struct export_context){.arena = node.arena,
+                                           .grants = node.grants,
+                                           .counters = &node.counters,
+                                           .incidents = node.incidents};
     path_of(&address);
     CHECK(export_shm_open(&node.context, address.sun_path, &node.shm, error) == 0);
     CHECK(atexit(remove_socket) == 0);

@@ -35,6 +35,7 @@ static const ProtobufCMessageDescriptor *const types[] = {
     &dilos__status__descriptor,
     &dilos__event_list__descriptor,
     &dilos__empty__descriptor,
+    &dilos__access_refused__descriptor,
 };
 
 static void check_again(const ProtobufCMessage *message)

@@ -14,6 +14,7 @@ from lab.lab import BUILD, Lab, program  # noqa: E402
 from lab.tap import expect, expect_equal, expect_in  # noqa: E402
 
 FAR_CLIENT = os.path.join(BUILD, 'tests/rdma/far-client')
+REVOCATION = os.path.join(BUILD, 'tests/rdma/test-rdma-revocation')
 MEMCHECK = os.path.join(BUILD, 'tests/integration/memcheck')
 PAGES = 4096
 START_LIMIT_S = 90
@@ -77,6 +78,25 @@ def test_every_word_is_right():
             expect_equal(done.returncode, 0, done.stderr)
             expect_equal(json.loads(done.stdout)['pages'], 2 * PAGES, 'pages')
         lab.wait_until(lambda: lab.slabs_in_use() == 0, 'all slabs to be free', 60)
+
+
+def test_events_name_the_intruder():
+    """A key that opens nothing, used over RDMA: an event names node and address, pages go on."""
+    with Lab() as lab:
+        start(lab)
+        address = lab.nodes()['mn1']['endpoint']['verbs_address'].split(',')[0]
+        done = subprocess.run([REVOCATION, '--intruder', address], timeout=60, check=False)
+        expect_equal(done.returncode, 0, 'the device refuses it')
+
+        def refused():
+            return [event for event in lab.json('events')['events']
+                    if event['kind'] == 'access.refused']
+        lab.wait_until(refused, 'an event', 30)
+        event = refused()[0]
+        expect_equal(event['subject'], 'mn1', 'the node, since nobody is known')
+        expect_in('mn1 refused over verbs', event['detail'], 'event')
+        expect_in('from ' + address.rsplit(':', 1)[0], event['detail'], 'event')
+        expect_equal(client(open_device(lab, 'one'), passes=1).returncode, 0, 'others go on')
 
 
 def test_no_key_in_any_log():

@@ -2,6 +2,8 @@
 #include "tests/rdma/raw.h"
 
 #include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -86,6 +88,8 @@ void raw_open(struct raw *raw, const char *addresses)
         bail(text);
     }
     raw->fd = socket(address.storage.ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    const int one = 1;
+    (void)setsockopt(raw->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
     if (connect(raw->fd, (const struct sockaddr *)&address.storage, address.length) != 0 ||
         getsockname(raw->fd, (struct sockaddr *)&own, &length) != 0) {
         bail("connect");

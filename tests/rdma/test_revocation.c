@@ -3,7 +3,7 @@
  * What an RDMA key opens, and when it stops to: guessed, stolen, old and too far reaching ones fail
  * at the device, break only the queue pair of whoever uses them, and change no byte.
  *
- * usage: test-rdma-revocation [verbs|verbs-regions [CYCLES]]
+ * usage: test-rdma-revocation [verbs|verbs-regions [CYCLES [only-cycles]]]
  */
 #include <errno.h>
 #include <pthread.h>
@@ -23,6 +23,8 @@
 #include "tests/unit/fabric/harness.h"
 
 #define CYCLES_DEFAULT 1000u
+#define CYCLES_TOLD    5000u /* after so many it says what there is */
+#define CYCLES_A_QUEUE 50u
 #define KILLS          12u
 #define NS_PER_MS      1000000ull
 
@@ -91,7 +93,8 @@ static bool violation_seen(const struct battery *b, uint64_t wanted, const char 
         CHECK(node_verbs_status(b->h.node, &status));
         (void)usleep(1000);
     } while (status.violations < wanted && sys_monotonic_ns() < deadline_ns);
-    return status.violations == wanted && strcmp(status.violator, instance) == 0;
+    return status.violations == wanted && strcmp(status.violator, instance) == 0 &&
+           incidents_has(node_incidents(b->h.node), INCIDENT_DEVICE, instance, INCIDENTS_ANY_SLAB);
 }
 
 static bool all_are(const uint8_t *data, size_t bytes, uint8_t value)
@@ -239,8 +242,10 @@ static void test_no_key_no_window(void)
     memcpy(stolen.key, b.thief_grant.key, sizeof(stolen.key));
     EXPECT_EQ(raw_attach(&b.thief, 3, &stolen, &window), VERBSOP_DENIED);
     stolen = b.honest_grant;
+    EXPECT(incidents_has(node_incidents(b.h.node), INCIDENT_WRONG_KEY, "thief", 0));
     stolen.slab_index = UINT32_MAX;
     EXPECT_EQ(raw_attach(&b.thief, 3, &stolen, &window), VERBSOP_DENIED);
+    EXPECT_EQ(incidents_count(node_incidents(b.h.node)), 3);
     EXPECT_EQ(violations(&b), 0);
     expect_honest(&b);
     battery_close(&b);
@@ -495,6 +500,14 @@ static int client_main(char **argv)
     return 0;
 }
 
+/* A client that has no key at all uses one that it guessed: for the pool's own tests. */
+static int intruder_main(const char *addresses)
+{
+    static struct raw raw;
+    raw_open(&raw, addresses);
+    return raw_access(&raw, true, 0x1234, 0x1000, 64) == IBV_WC_SUCCESS ? 1 : 0;
+}
+
 static void test_stopped_client(void)
 {
     static struct battery b;
@@ -580,6 +593,20 @@ static void resources(char *to, size_t bytes)
     (void)pclose(pipe);
 }
 
+/* `text` has a line a device. */
+static void tell_resources(uint32_t count, uint64_t begun_ns, const char *text, uint32_t windows)
+{
+    printf("# %u cycles in %llu s, %u windows", count,
+           (unsigned long long)((sys_monotonic_ns() - begun_ns) / (1000 * NS_PER_MS)), windows);
+    for (const char *line = text; *line != '\0'; line += line[0] == '\n' ? 1 : 0) {
+        size_t length = strcspn(line, "\n");
+        printf("; %.*s", (int)length, line);
+        line += length;
+    }
+    printf("\n");
+    (void)fflush(stdout);
+}
+
 static void test_cycles_leak_nothing(void)
 {
     static struct battery b;
@@ -590,9 +617,14 @@ static void test_cycles_leak_nothing(void)
     EXPECT_EQ(raw_queue(&b.thief), VERBSOP_OK);
     uint32_t queues = queue_count(&b);
     uint32_t windows = 0;
+    uint64_t begun_ns = sys_monotonic_ns();
     resources(before, sizeof(before));
+    tell_resources(0, begun_ns, before, window_count(&b));
     for (uint32_t i = 0; i < cycles && tap_case_ok; i++) {
         struct verbsop_window window;
+        if (i % CYCLES_A_QUEUE == CYCLES_A_QUEUE - 1) {
+            EXPECT_EQ(raw_queue(&b.thief), VERBSOP_OK);
+        }
         struct fabric_grant grant = grant_to(&b.h, 1 + i % 3, "thief", i % 2 == 0);
         EXPECT_EQ(raw_attach(&b.thief, i % 100, &grant, &window), VERBSOP_OK);
         if (i % 7 == 0) {
@@ -600,9 +632,14 @@ static void test_cycles_leak_nothing(void)
         }
         EXPECT_EQ(harness_revoke(&b.h, &grant), 0);
         raw_detach(&b.thief, i % 100);
-        windows = i == 100 ? window_count(&b) : windows;
+        windows = i < 200 ? MAX(windows, window_count(&b)) : windows;
+        if ((i + 1) % CYCLES_TOLD == 0) {
+            resources(after, sizeof(after));
+            tell_resources(i + 1, begun_ns, after, window_count(&b));
+        }
     }
     resources(after, sizeof(after));
+    tell_resources(cycles, begun_ns, after, window_count(&b));
     EXPECT_STR(after, before);
     EXPECT_EQ(queue_count(&b), queues);
     EXPECT(cycles < 200 || window_count(&b) <= windows);
@@ -616,8 +653,15 @@ int main(int argc, char **argv)
     if (argc == 5 && strcmp(argv[1], "--client") == 0) {
         return client_main(argv);
     }
+    if (argc == 3 && strcmp(argv[1], "--intruder") == 0) {
+        return intruder_main(argv[2]);
+    }
     fabric = argc > 1 ? argv[1] : "verbs";
     cycles = argc > 2 ? (uint32_t)strtoul(argv[2], NULL, 10) : CYCLES_DEFAULT;
+    if (argc > 3 && strcmp(argv[3], "only-cycles") == 0) {
+        TAP_RUN(test_cycles_leak_nothing);
+        return tap_done();
+    }
     TAP_RUN(test_anothers_key);
     TAP_RUN(test_guessed_keys);
     TAP_RUN(test_old_key);

@@ -342,6 +342,21 @@ static void agent_acts(struct world *w, uint32_t agent)
     }
 }
 
+/* Also from one that isn't registered (session 0), and of instances that nobody knows. */
+static void access_refused(struct world *w, const struct sim_node *node)
+{
+    const struct running *r = &w->agents[pick(w, AGENTS)].running[pick(w, RUNNING_MAX)];
+    const struct refused_access access = {.kind = (enum core_refused_kind)pick(w, 9),
+                                          .fabric = "tcp",
+                                          .instance_id = pick(w, 4) == 0 ? "nobody" : r->id,
+                                          .peer = "",
+                                          .slab_known = pick(w, 2) == 0,
+                                          .slab_index = pick(w, 1000),
+                                          .count = 1};
+    event(w, (struct core_event){
+                 .kind = CORE_ACCESS_REFUSED, .session = node->session, .access = &access});
+}
+
 /* Everybody comes back after a while, speaks, and now and then breaks. */
 static void live_on(struct world *w)
 {
@@ -354,6 +369,9 @@ static void live_on(struct world *w)
             event(w, (struct core_event){.kind = CORE_NODE_HEARTBEAT, .session = node->session});
         }
         uint32_t dice = trouble == 0 ? trouble : pick(w, trouble);
+        if (dice >= 990) {
+            access_refused(w, node);
+        }
         if (trouble != 0 && dice < 8) {
             break_session(w, node->session, node->session != 0);
         }

@@ -387,6 +387,51 @@ static void test_unknown_grants_are_revoked(void)
     rig_fini(&rig);
 }
 
+static const struct history *last_event(const struct rig *rig)
+{
+    return &rig->core->history[(rig->core->meta.history_count - 1) % CORE_HISTORY_MAX];
+}
+
+/* An event names node, slab, fabric, what it was, and the instance as far as it is known. */
+static void test_refused_access(void)
+{
+    struct rig rig;
+    (void)running(&rig, 4 * MIB);
+    uint64_t node = rig_node(&rig, "mn9", "id9", "x", "h9", 8);
+    struct refused_access access = {.kind = CORE_REFUSED_WRONG_KEY,
+                                    .fabric = "tcp",
+                                    .instance_id = rig.core->instances[0].instance_id,
+                                    .peer = "10.0.0.9:1234",
+                                    .slab_known = true,
+                                    .slab_index = 7,
+                                    .count = 3};
+    struct core_event event = {
+        .kind = CORE_ACCESS_REFUSED, .token = 5, .session = node, .access = &access};
+    rig_event(&rig, event);
+    EXPECT(rig_find(&rig, ACTION_REPLY_EMPTY) != NULL);
+    EXPECT_STR(last_event(&rig)->kind, "access.refused");
+    EXPECT_STR(last_event(&rig)->subject, rig.core->instances[0].name);
+    EXPECT_STR(last_event(&rig)->detail,
+               "memory node mn9 refused slab 7 over tcp: a key that is not the slab's, 3 times, "
+               "from 10.0.0.9:1234");
+    access = (struct refused_access){.kind = CORE_REFUSED_BY_DEVICE,
+                                     .fabric = "verbs",
+                                     .instance_id = "gone",
+                                     .peer = "",
+                                     .count = 1};
+    rig_event(&rig, event);
+    EXPECT_STR(last_event(&rig)->subject, "mn9");
+    EXPECT_STR(last_event(&rig)->detail,
+               "memory node mn9 refused over verbs: an access without a right, its queue pair is "
+               "broken, 1 times, of instance id gone");
+    uint64_t count = rig.core->meta.history_count;
+    event.session = 12345;
+    rig_event(&rig, event);
+    EXPECT(says(&rig, CORE_ERROR_NOT_FOUND, "no memory node"));
+    EXPECT_EQ(rig.core->meta.history_count, count);
+    rig_fini(&rig);
+}
+
 int main(void)
 {
     TAP_RUN(test_states);
@@ -403,5 +448,6 @@ int main(void)
     TAP_RUN(test_agent_without_its_instance);
     TAP_RUN(test_late_heartbeats);
     TAP_RUN(test_unknown_grants_are_revoked);
+    TAP_RUN(test_refused_access);
     return tap_done();
 }

@@ -31,6 +31,8 @@ struct world {
     bool refuse;
     unsigned registers;
     unsigned heartbeats;
+    unsigned refusals;
+    uint64_t refused_count;
     unsigned answers;
     uint32_t held;
     uint64_t slabs_granted; /* as the last heartbeat says */
@@ -90,7 +92,30 @@ static void handle_heartbeat(void *context, struct rpc_connection *connection,
     w->heartbeats++;
 }
 
+/* The first one gets lost. */
+static void handle_refused(void *context, struct rpc_connection *connection,
+                           struct rpc_request *request, const ProtobufCMessage *message)
+{
+    const Dilos__Empty empty = DILOS__EMPTY__INIT;
+    struct world *w = context;
+    const Dilos__AccessRefused *body = (const Dilos__AccessRefused *)message;
+    (void)connection;
+    EXPECT_EQ(body->kind, DILOS__REFUSED_KIND__REFUSED_OLD_KEY);
+    EXPECT_STR(body->fabric, "tcp");
+    EXPECT_STR(body->instance_id, "i1");
+    EXPECT(body->slab_known);
+    EXPECT_EQ(body->slab_index, 2);
+    w->refused_count = body->count;
+    if (w->refusals++ == 0) {
+        rpc_fail(request, DILOS__ERROR_CODE__ERROR_UNAVAILABLE, "not now", "later");
+        return;
+    }
+    rpc_reply(request, &empty.base);
+}
+
 static const struct rpc_method methods[] = {
+    {DILOS__MESSAGE_TYPE__MESSAGE_ACCESS_REFUSED, &dilos__access_refused__descriptor,
+     handle_refused, ROLES},
     {DILOS__MESSAGE_TYPE__MESSAGE_NODE_REGISTER, &dilos__node_register__descriptor, handle_register,
      ROLES},
     {DILOS__MESSAGE_TYPE__MESSAGE_NODE_HEARTBEAT, &dilos__node_heartbeat__descriptor,
@@ -262,6 +287,20 @@ static void test_grant_and_revoke(void)
     world_close(&w);
 }
 
+static void test_refused_accesses_are_told(void)
+{
+    struct world w;
+    world_open(&w, 5);
+    EXPECT(wait_for(&w, &w.heartbeats, 1));
+    incidents_add(node_incidents(w.node), INCIDENT_OLD_KEY, "tcp", "i1", 2, "");
+    incidents_add(node_incidents(w.node), INCIDENT_OLD_KEY, "tcp", "i1", 2, "");
+    EXPECT(wait_for(&w, &w.refusals, 2));
+    EXPECT_EQ(w.refused_count, 2);
+    EXPECT(wait_for(&w, &w.heartbeats, w.heartbeats + 3));
+    EXPECT_EQ(w.refusals, 2);
+    world_close(&w);
+}
+
 static void test_epochs(void)
 {
     struct world w;
@@ -316,6 +355,7 @@ int main(void)
     (void)snprintf(folder, sizeof(folder), "/tmp/dilos-session-XXXXXX");
     CHECK(mkdtemp(folder) != NULL);
     TAP_RUN(test_grant_and_revoke);
+    TAP_RUN(test_refused_accesses_are_told);
     TAP_RUN(test_epochs);
     TAP_RUN(test_controller_restarts);
     TAP_RUN(test_refused_registration);

@@ -142,6 +142,39 @@ static void test_bounds_are_the_nodes(void)
     const struct pageop_request detach = {.kind = PAGEOP_DETACH, .handle = 5};
     put_request(fd, &detach);
     EXPECT_EQ(status_of(fd, PAGEOP_READ, 5, 0, 1), PAGEOP_DENIED);
+    struct incidents *incidents = node_incidents(h.node);
+    EXPECT(incidents_has(incidents, INCIDENT_NOT_ATTACHED, "", INCIDENTS_ANY_SLAB));
+    EXPECT(incidents_has(incidents, INCIDENT_BEYOND_END, "instance", 1));
+    EXPECT_EQ(incidents_count(incidents), 1 + 2 * 7 + 1);
+    (void)close(fd);
+    harness_close(&h);
+}
+
+/* Each wrong use of a key is told with the slab, and with the instance once it has shown itself. */
+static void test_wrong_keys_are_told(void)
+{
+    struct harness h;
+    harness_open(&h, "tcp");
+    struct incidents *incidents = node_incidents(h.node);
+    struct fabric_grant grant = harness_grant(&h, 1, false);
+    struct fabric_grant reader = harness_grant(&h, 2, true);
+    struct fabric_grant wrong = grant;
+    int fd = connect_greeted(&h);
+    wrong.key[3] ^= 1;
+    EXPECT_EQ(attach(fd, 1, &wrong), PAGEOP_DENIED);
+    EXPECT(incidents_has(incidents, INCIDENT_WRONG_KEY, "", 1));
+    wrong.slab_index = 1000;
+    EXPECT_EQ(attach(fd, 1, &wrong), PAGEOP_DENIED);
+    EXPECT(incidents_has(incidents, INCIDENT_WRONG_KEY, "", INCIDENTS_ANY_SLAB));
+    EXPECT_EQ(attach(fd, 1, &grant), PAGEOP_OK);
+    EXPECT_EQ(attach(fd, 2, &reader), PAGEOP_OK);
+    EXPECT_EQ(status_of(fd, PAGEOP_WRITE, 2, 0, 8), PAGEOP_DENIED);
+    EXPECT(incidents_has(incidents, INCIDENT_READ_ONLY, "instance", 2));
+    EXPECT_EQ(harness_revoke(&h, &grant), 0);
+    EXPECT_EQ(status_of(fd, PAGEOP_READ, 1, 0, 8), PAGEOP_DENIED);
+    EXPECT(incidents_has(incidents, INCIDENT_OLD_KEY, "instance", 1));
+    EXPECT_EQ(attach(fd, 7, &grant), PAGEOP_DENIED);
+    EXPECT_EQ(incidents_count(incidents), 5);
     (void)close(fd);
     harness_close(&h);
 }
@@ -320,6 +353,7 @@ static void test_revoke_in_the_middle(void)
 int main(void)
 {
     TAP_RUN(test_bounds_are_the_nodes);
+    TAP_RUN(test_wrong_keys_are_told);
     TAP_RUN(test_garbage_harms_nobody_else);
     TAP_RUN(test_other_version_is_told);
     TAP_RUN(test_earlier_connection_is_fenced);
