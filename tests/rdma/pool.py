@@ -89,8 +89,10 @@ def test_events_name_the_intruder():
         expect_equal(done.returncode, 0, 'the device refuses it')
 
         def refused():
-            return [event for event in lab.json('events')['events']
+            lines = lab.ctl('--output', 'json', 'events').stdout.splitlines()
+            return [event for event in map(json.loads, lines)
                     if event['kind'] == 'access.refused']
+
         lab.wait_until(refused, 'an event', 30)
         event = refused()[0]
         expect_equal(event['subject'], 'mn1', 'the node, since nobody is known')
