@@ -43,7 +43,10 @@ struct cpu {
     bool smap;         /* supervisor access to user pages is fenced */
     uint64_t timer_ns; /* when the timer is due; UINT64_MAX: it is not armed */
     uint64_t interrupt_count;
+    uint64_t fault_count;          /* page faults */
+    uint64_t fault_count_seen;     /* at the last tick */
     uint64_t tick_count;           /* of the timer's interrupt */
+    uint32_t tlb_growing;          /* so many ticks more flush (tlb_tick()) */
     _Atomic uint32_t tlb;          /* enum cpu_tlb */
     _Atomic uint32_t tlb_askers;   /* bit i: processor i wants something forgotten */
     _Atomic bool waits_for_device; /* about to halt until a device has done something */

@@ -6,7 +6,12 @@
 #include "computenode/unikernel/arch/x86_64/x86.h"
 #include "lib/base/check.h"
 
-#define TICKS_KEPT            5u /* so many ticks are between two flushes under emulation */
+/* Under emulation every so many ticks flush, */
+#define TICKS_KEPT 25u
+/* and so many ticks after one with as many faults as this: from 256 entries to 65536. */
+#define TICKS_GROWING 8u
+#define FAULTS_BUSY   16u
+
 #define CPUID_HYPERVISOR_BASE 0x40000000u
 #define TCG_EBX               0x54474354u /* "TCGT" */
 
@@ -72,9 +77,23 @@ static bool is_emulated(void)
     return cpuid(CPUID_HYPERVISOR_BASE, 0).ebx == TCG_EBX;
 }
 
+/* Is it time? A program that fills its memory faults; when it stops, it begins to work there. */
+static bool tick_flushes(struct cpu *cpu)
+{
+    uint64_t faults = cpu->fault_count - cpu->fault_count_seen;
+    cpu->fault_count_seen = cpu->fault_count;
+    if (faults >= FAULTS_BUSY) {
+        cpu->tlb_growing = TICKS_GROWING;
+    } else if (cpu->tlb_growing > 0) {
+        cpu->tlb_growing--;
+        return true;
+    }
+    return ++cpu->tick_count % TICKS_KEPT == 0;
+}
+
 void tlb_tick(void)
 {
-    if (++cpu_this()->tick_count % TICKS_KEPT == 0 && is_emulated()) {
+    if (tick_flushes(cpu_this()) && is_emulated()) {
         forget_all();
     }
 }

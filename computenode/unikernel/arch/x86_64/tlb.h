@@ -19,7 +19,9 @@ void tlb_wake(void);
  * From the timer's interrupt. QEMU's emulation (TCG) enlarges its TLB, which begins with 256
  * entries, only when all of it is flushed (QEMU, accel/tcg/cputlb.c); one address space that fits
  * would never do that, and walk its page table at every second access. So there, and only there,
- * everything is forgotten now and then.
+ * everything is forgotten: at each of the ticks that follow a burst of page faults (a program has
+ * filled its memory and begins to work there), which lets the TLB grow to the size of that, and
+ * now and then later. Each time costs a walk for each page that is in use, so not more often.
  */
 void tlb_tick(void);
 

@@ -82,6 +82,7 @@ HOT static void kernel_page_fault(struct user_regs *regs, uint64_t error_code, u
         (!window && !(user && fixup != 0))) {
         panic_exception(VECTOR_PAGE_FAULT, regs, error_code, address);
     }
+    cpu_this()->fault_count++;
     int failure = mm_fault_since(mm_current(), address, access_of(error_code), false, entry_ns);
     if (failure == 0) {
         return;
@@ -109,6 +110,7 @@ HOT static void user_page_fault(struct user_regs *regs, uint64_t error_code, uin
                                 uint64_t entry_ns)
 {
     int failure = -EFAULT;
+    cpu_this()->fault_count++;
     if ((error_code & FAULT_ERROR_RESERVED) != 0) {
         panic_exception(VECTOR_PAGE_FAULT, regs, error_code, address);
     }
