@@ -13,6 +13,7 @@
 
 /* Times that a page of the kernel window is faulted in before it stays long enough to be pinned. */
 #define ALIAS_ATTEMPTS_MAX 4
+#define AROUND_MAX         16 /* pages that are mapped ahead of a first touch */
 
 static bool rights_allow(uint64_t va, uint64_t entry, enum mm_access access)
 {
@@ -34,23 +35,64 @@ static void map_frame(pte_t *pte, uint64_t va, struct frame *frame, uint64_t bit
 {
     uint64_t entry = 0;
     frame_assign(frame, pte, va);
-    if (page_move(pte, &entry, pte_present(va, frame_address(frame).v | bits | PTE_A))) {
+    if (page_move(pte, &entry, pte_present(va, frame_address(frame).v | bits))) {
         frame_move(frame, FRAME_ACTIVE);
     } else {
         frame_free(frame);
     }
 }
 
-static int fault_zero(pte_t *pte, uint64_t va, uint64_t bits)
+static void map_zeros(pte_t *pte, uint64_t va, struct frame *frame, uint64_t bits)
+{
+    __builtin_memset(frame_bytes(frame), 0, PAGE_BYTES);
+    map_frame(pte, va, frame, bits);
+}
+
+/* How many pages to map ahead of one in `a`: as many as there are in a row before it, while frames
+ * are plenty and as far as its page table goes. */
+static uint64_t around_count(pte_t *pte, uint64_t va, const struct area *a)
+{
+    uint64_t index = va / PAGE_BYTES % PT_ENTRIES;
+    uint64_t pool = frame_pool_count();
+    uint64_t spare = 2 * atomic_load_explicit(&pager.high_count, memory_order_relaxed);
+    if (pool <= spare || frame_excess() > 0) {
+        return 0;
+    }
+    uint64_t most = MIN(MIN(AROUND_MAX, pool - spare), (a->end - va) / PAGE_BYTES - 1);
+    most = MIN(most, PT_ENTRIES - 1 - index);
+    uint64_t before = 0;
+    while (before < most && before < index && pte_load(pte - before - 1) != 0) {
+        before++;
+    }
+    return before;
+}
+
+/*
+ * Who fills memory from bottom to top touches the next pages soon: each spares a fault. With A = 0,
+ * D = 0 and nothing far, one that is never touched is dropped as zeros when the hand comes by.
+ */
+static void map_around(pte_t *pte, uint64_t va, const struct area *a, uint64_t bits)
+{
+    uint64_t count = around_count(pte, va, a);
+    for (uint64_t i = 1; i <= count && pte_load(pte + i) == 0; i++) {
+        struct frame *frame = frame_try_take();
+        if (frame == NULL) {
+            return;
+        }
+        map_zeros(pte + i, va + i * PAGE_BYTES, frame, bits & ~PTE_D);
+    }
+}
+
+static int fault_zero(pte_t *pte, uint64_t va, const struct area *a, uint64_t bits)
 {
     struct frame *frame;
     int r = frame_take(&frame);
     if (r < 0) {
         return r;
     }
-    __builtin_memset(frame_bytes(frame), 0, PAGE_BYTES);
-    map_frame(pte, va, frame, bits);
+    map_zeros(pte, va, frame, bits | PTE_A);
     stat_add(&stats_here()->faults_zero, 1);
+    map_around(pte, va, a, bits);
     return 0;
 }
 
@@ -68,7 +110,7 @@ static int fault_file(pte_t *pte, uint64_t va, const struct area *a, uint64_t bi
         frame_free(frame);
         return r == -EFAULT ? -ERANGE : r;
     }
-    map_frame(pte, va, frame, bits | PTE_FILE);
+    map_frame(pte, va, frame, bits | PTE_A | PTE_FILE);
     stat_add(&stats_here()->faults_file, 1);
     return 0;
 }
@@ -143,7 +185,7 @@ static int fault_empty(struct mm *mm, uint64_t va, enum mm_access access)
         bits |= PTE_D;
     }
     if (a->backing == NULL) {
-        r = fault_zero(pte, va, bits);
+        r = fault_zero(pte, va, a, bits);
     } else if ((a->flags & MM_SHARED) != 0 && a->backing->ops->shared_page != NULL) {
         r = fault_alias(mm, pte, va, a, bits);
     } else {

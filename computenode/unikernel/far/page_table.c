@@ -5,8 +5,7 @@
 #include "computenode/unikernel/far/internal.h"
 #include "lib/base/check.h"
 
-#define LEVELS  4
-#define ENTRIES 512
+#define LEVELS 4
 
 /* Bytes that one entry of a table of this level (1: holds pages) covers. */
 static uint64_t entry_bytes(unsigned level)
@@ -16,7 +15,7 @@ static uint64_t entry_bytes(unsigned level)
 
 static unsigned entry_index(uint64_t va, unsigned level)
 {
-    return (unsigned)(va / entry_bytes(level)) % ENTRIES;
+    return (unsigned)(va / entry_bytes(level)) % PT_ENTRIES;
 }
 
 static pte_t *root(void)
@@ -33,13 +32,13 @@ HOT pte_t *pt_find(uint64_t va)
 {
     pte_t *table = pager.root;
     for (unsigned shift = PAGE_SHIFT + 27; shift > PAGE_SHIFT; shift -= 9) {
-        uint64_t entry = pte_load(&table[va >> shift & (ENTRIES - 1)]);
+        uint64_t entry = pte_load(&table[va >> shift & (PT_ENTRIES - 1)]);
         if ((entry & PTE_P) == 0) {
             return NULL;
         }
         table = direct_map(pte_frame_address(entry));
     }
-    return &table[va >> PAGE_SHIFT & (ENTRIES - 1)];
+    return &table[va >> PAGE_SHIFT & (PT_ENTRIES - 1)];
 }
 
 static int table_make(pte_t *entry, uint64_t va)
@@ -90,7 +89,7 @@ pte_t *pt_next(uint64_t *va, uint64_t end)
             level--;
         }
         if (level == 1) {
-            for (unsigned i = entry_index(at, 1); i < ENTRIES && at < end; i++) {
+            for (unsigned i = entry_index(at, 1); i < PT_ENTRIES && at < end; i++) {
                 if (pte_load(&table[i]) != 0) {
                     *va = at;
                     return &table[i];
@@ -127,7 +126,7 @@ static void doom(struct trim *t, phys_addr_t pa)
  */
 static void trim_table(struct trim *t, pte_t *table, unsigned level, uint64_t table_va)
 {
-    for (unsigned i = 0; i < ENTRIES; i++) {
+    for (unsigned i = 0; i < PT_ENTRIES; i++) {
         uint64_t first = table_va + i * entry_bytes(level);
         uint64_t last = first + entry_bytes(level) - 1;
         if (last < t->start || first >= t->end) {

@@ -10,6 +10,8 @@
 
 #include "computenode/unikernel/far/page.h"
 
+#define PT_ENTRIES 512 /* of a table; those of its pages lie one after the other */
+
 /* The entry of the page of `va`; NULL if there is no table for it (then the page is empty). */
 pte_t *pt_find(uint64_t va);
 

@@ -14,6 +14,8 @@
 
 static const struct host_config small = {
     .seed = 5, .frame_count = 128, .far = true, .delay_max = 4};
+static const struct host_config roomy = {
+    .seed = 6, .frame_count = 512, .far = true, .delay_max = 4};
 static int file_reads;
 
 static uint64_t map(uint64_t page_count, unsigned protection, unsigned flags,
@@ -116,9 +118,64 @@ static void test_zero_page_costs_no_write(void)
     page_out(va, 8);
     EXPECT_EQ(state_of(va), PAGE_EMPTY);
     EXPECT_EQ(host_stats()->far_pages_written, 0);
-    EXPECT_EQ(host_stats()->faults_zero, 8);
+    EXPECT_EQ(host_stats()->faults_zero, 4); /* 1 + 0, 1 + 1, 1 + 3 ahead, 1 */
     unmap(va, 8);
     EXPECT_EQ(host_stats()->far_pages_discarded, 0);
+    end();
+}
+
+static uint64_t entry_of(uint64_t va)
+{
+    pte_t *pte = pt_find(va);
+    return pte == NULL ? 0 : pte_load(pte);
+}
+
+/* Only a row of pages is gone on with, not over its end, and what is ahead is neither A nor D. */
+static void test_zeros_are_mapped_ahead(void)
+{
+    host_start(&roomy);
+    uint64_t va = map(12, RW, 0, NULL);
+    for (uint64_t i = 0; i < 12; i += 2) {
+        store(va + i * PAGE_BYTES, i);
+        EXPECT_EQ(entry_of(va + (i + 1) * PAGE_BYTES), 0);
+    }
+    EXPECT_EQ(host_stats()->faults_zero, 6);
+    unmap(va, 12);
+    va = map(6, RW, 0, NULL);
+    uint64_t after = va + 6 * PAGE_BYTES;
+    EXPECT_EQ(entry_of(after), 0);
+    for (uint64_t i = 0; i < 4; i++) {
+        store(va + i * PAGE_BYTES, i);
+    }
+    for (uint64_t i = 4; i < 6; i++) {
+        uint64_t entry = entry_of(va + i * PAGE_BYTES);
+        EXPECT_EQ(pte_state(entry), PAGE_CLEAN);
+        EXPECT_EQ(entry & (PTE_A | PTE_D | PTE_FAR), 0);
+        EXPECT_EQ(entry & PTE_W, PTE_W);
+    }
+    EXPECT_EQ(entry_of(after), 0);
+    page_out(va, 6);
+    EXPECT_EQ(host_stats()->far_pages_written, 4); /* not the two that nobody touched */
+    for (uint64_t i = 0; i < 6; i++) {
+        EXPECT_EQ(load(va + i * PAGE_BYTES), i < 4 ? i : 0);
+    }
+    unmap(va, 6);
+    end();
+}
+
+/* Nothing is mapped ahead when frames are short: it would drive out what is in use. */
+static void test_nothing_ahead_without_frames(void)
+{
+    host_start(&small);
+    uint64_t va = map(2 * small.frame_count, RW, 0, NULL);
+    for (uint64_t i = 0; i < 2 * small.frame_count; i += 2) {
+        store(va + i * PAGE_BYTES, i);
+    }
+    va = map(8, RW, 0, NULL);
+    for (uint64_t i = 0; i < 7; i++) {
+        store(va + i * PAGE_BYTES, i);
+        EXPECT_EQ(entry_of(va + (i + 1) * PAGE_BYTES), 0);
+    }
     end();
 }
 
@@ -580,6 +637,8 @@ int main(void)
 {
     TAP_RUN(test_page_states);
     TAP_RUN(test_zero_page_costs_no_write);
+    TAP_RUN(test_zeros_are_mapped_ahead);
+    TAP_RUN(test_nothing_ahead_without_frames);
     TAP_RUN(test_dirty_page_is_written_once);
     TAP_RUN(test_neighbours_share_a_request);
     TAP_RUN(test_file_page_is_dropped);
