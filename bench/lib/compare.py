@@ -4,7 +4,11 @@
 A case is one program with its arguments at one local ratio. Its result is compared with that of a
 native run before its figure counts. Linux swapping to far memory is swept over Variants: all in the
 first run, the best of them (Options.keep) in each further run; the best median of those that took
-part in all runs is the row `linux-swap`.
+part in all runs is the row `linux-swap`. The baselines that swap are slow: they may take part in
+the first runs only (Options.baseline_runs), and are paired with ours of those.
+
+All systems of one group of cases follow each other at once, since the machine's own speed drifts:
+a claim is a group (Options.by_claim), or all are one.
 """
 import json
 import os
@@ -108,8 +112,10 @@ SWEEP_FULL = (SWEEP_QUICK + [Variant(cluster, ['idle=poll']) for cluster in CLUS
 
 class Options:
     def __init__(self, runs, systems=SYSTEMS, sweep=tuple(SWEEP_FULL), keep=3, quick=False,
-                 tiny=False, ratios=None, threads=1):
+                 tiny=False, ratios=None, threads=1, baseline_runs=None, by_claim=False):
         self.runs = runs
+        self.baseline_runs = runs if baseline_runs is None else min(baseline_runs, runs)
+        self.by_claim = by_claim
         self.systems = systems
         self.sweep = sweep
         self.keep = keep
@@ -178,9 +184,15 @@ class Comparison:
         self._settle_sweeps()
         return self.table
 
-    def _wants(self, system):
-        return [case for case in self.cases
+    def _wants(self, system, cases=None):
+        return [case for case in (self.cases if cases is None else cases)
                 if system in case.systems and system in self.options.systems]
+
+    def _groups(self):
+        if not self.options.by_claim:
+            return [self.cases]
+        claims = dict.fromkeys(case.claim for case in self.cases)
+        return [[case for case in self.cases if case.claim == claim] for claim in claims]
 
     def _run_all(self):
         if any(self._wants(system) for system in (SWAP, ZRAM, LINUX)):
@@ -189,11 +201,16 @@ class Comparison:
                 files.update(case.files)
             self.guests = LinuxGuests(self.pool, files)
         for run in range(self.options.runs):
-            for case in self._wants(DILOS):
-                self._run_dilos(case, run)
-            self._run_swap(run)
-            self._run_linux(run, ZRAM, SWAP_ZRAM)
-            self._run_linux(run, LINUX, SWAP_NONE)
+            for cases in self._groups():
+                self._run_group(run, cases)
+
+    def _run_group(self, run, cases):
+        for case in self._wants(DILOS, cases):
+            self._run_dilos(case, run)
+        self._run_linux(run, LINUX, SWAP_NONE, cases)
+        if run < self.options.baseline_runs:
+            self._run_swap(run, cases)
+            self._run_linux(run, ZRAM, SWAP_ZRAM, cases)
 
     # ---- our guest
 
@@ -201,7 +218,7 @@ class Comparison:
         if case.key in self.refused:
             return
         progress(f'run {run + 1} of {self.options.runs}: {case.key}: dilos')
-        flags = ['--prefetch', case.prefetch] if case.prefetch else []
+        flags = ['--prefetch', case.prefetch or 'none']
         flags += ['--measure-device'] if case.device else []
         flags += ['--vcpus', str(case.vcpus)] if case.vcpus > 1 else []
         for name, path in case.files.items():
@@ -247,8 +264,8 @@ class Comparison:
                     outcomes[job.name].output, case.checksum, f'{case.key} in {name}')
                 for (case, variant), job in zip(wanted, jobs)}
 
-    def _run_linux(self, run, system, swap):
-        cases = self._wants(system)
+    def _run_linux(self, run, system, swap, cases):
+        cases = self._wants(system, cases)
         for vcpus in sorted({case.vcpus for case in cases}):
             group = [case for case in cases if case.vcpus == vcpus]
             progress(f'run {run + 1} of {self.options.runs}: {len(group)} cases: {system}')
@@ -266,8 +283,8 @@ class Comparison:
         order = sorted(seen, key=lambda variant: seen[variant][0]['ns'])
         return order[:self.options.keep]
 
-    def _run_swap(self, run):
-        cases = self._wants(SWAP)
+    def _run_swap(self, run, cases=None):
+        cases = self._wants(SWAP, cases)
         plan = {case.key: self._variants(case) for case in cases}
         boots = sorted({(case.vcpus, variant.boot) for case in cases
                         for variant in plan[case.key]})
@@ -284,7 +301,7 @@ class Comparison:
     def _settle_sweeps(self):
         for case in self._wants(SWAP):
             seen = {variant: results for variant, results in self.swap[case.key].items()
-                    if len(results) == self.options.runs}
+                    if len(results) == self.options.baseline_runs}
             best = best_variant({variant: sorted(r['ns'] for r in results)[len(results) // 2]
                                  for variant, results in seen.items()})
             progress(f'{case.key}: {SWAP} is {best.name}')

@@ -65,6 +65,8 @@ job() {
     rmdir $group || echo "@error the group of $name is not empty"
 }
 
+echo "@kernel $(uname -r) thp=$(cat /sys/kernel/mm/transparent_hugepage/enabled)" \
+    "lru_gen=$(cat /sys/kernel/mm/lru_gen/enabled)"
 echo "@ready"
 . /jobs
 echo "@done"

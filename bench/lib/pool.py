@@ -4,6 +4,7 @@ agent, all on this machine, and programs in unikernels on it."""
 import os
 import re
 import sys
+import time
 
 from deploy.lab.lab import BUILD, Lab
 
@@ -18,11 +19,14 @@ SCRUB_LIMIT_S = 60
 REFUSALS = (2, 4)
 # What the agent gives to QEMU (computenode/agent/vmm.c): the Linux guest gets the same.
 PROCESSORS = {'kvm': 'host', 'tcg': 'max,-erms,-fsrm'}
+START_S = time.monotonic()
 SOCKET_LINE = re.compile(r'far device queues=\d+ socket=(\S+)')
 
 
 def progress(text):
-    print(f'bench: {text}', file=sys.stderr, flush=True)
+    """text, and the seconds since the start."""
+    elapsed_s = time.monotonic() - START_S
+    print(f'bench: {elapsed_s:.0f} s: {text}', file=sys.stderr, flush=True)
 
 
 def program(name):

@@ -61,14 +61,15 @@ class Table:
         return self.figures.get((claim, local_ratio), {}).get(system, [])
 
     def rows(self, subject='dilos'):
-        """Of each system, then subject/system where both have a figure of each run."""
+        """Of each system, then subject/system over the runs that both have: the first ones."""
         found = []
         for (claim, local_ratio), unordered in self.figures.items():
             systems = {system: unordered[system] for system in sorted(unordered, key=_place)}
             found += [row(claim, system, local_ratio, values, self.units[claim])
                       for system, values in systems.items()]
             mine = systems.get(subject)
-            found += [ratio(claim, subject, system, local_ratio, mine, values)
+            found += [ratio(claim, subject, system, local_ratio, mine[:len(values)],
+                            values[:len(mine)])
                       for system, values in systems.items() if mine and system != subject]
         return found
 

@@ -96,7 +96,7 @@ def sweep(options, cases, timings):
         return {(c.key, v): {'ns': timings(c.key, v.name, boot.run), 'units': 1}
                 for c in group for v in variants[c.key]}
     comparison._boot = boot
-    for boot.run in range(options.runs):
+    for boot.run in range(options.baseline_runs):
         comparison._run_swap(boot.run)
     comparison._settle_sweeps()
     return comparison
@@ -112,6 +112,33 @@ def test_sweep_takes_the_best_of_all_runs():
     taken_part = [v.name for v, r in comparison.swap[case().key].items() if len(r) == 3]
     expect_equal(sorted(taken_part), sorted(first), 'the best three go on')
     expect_equal(comparison.table.values('c', 0.125, 'linux-swap'), [4, 4, 4], 'figures')
+
+
+def test_baselines_may_take_part_in_fewer_runs():
+    comparison = Comparison([case('c'), case('d')],
+                            Options(3, baseline_runs=1, by_claim=True))
+    done = []
+    comparison._run_dilos = lambda c, run: done.append((run, c.claim, 'dilos'))
+    comparison._run_swap = lambda run, cases: done.append((run, cases[0].claim, 'swap'))
+    comparison._run_linux = lambda run, system, _swap, cases: done.append(
+        (run, cases[0].claim, system))
+    for run in range(3):
+        for cases in comparison._groups():
+            comparison._run_group(run, cases)
+    expect_equal([row for row in done if row[0] == 0],
+                 [(0, claim, system) for claim in 'cd'
+                  for system in ('dilos', 'linux', 'swap', 'linux-zram')], 'all, claim by claim')
+    expect_equal([row for row in done if row[0] > 0],
+                 [(run, claim, system) for run in (1, 2) for claim in 'cd'
+                  for system in ('dilos', 'linux')], 'those that do not swap')
+    table = rows.Table()
+    for value in (2, 4, 6):
+        table.add('c', 0.5, 'dilos', value, 'ns')
+    table.add('c', 0.5, 'linux-swap', 4, 'ns')
+    pair = [row for row in table.rows() if row['unit'] == 'ratio']
+    expect_equal([(row['median'], row['runs']) for row in pair], [(0.5, 1)], 'of the first run')
+    only_first = sweep(Options(3, baseline_runs=1), [case()], lambda *_: 7)
+    expect_equal(only_first.table.values('c', 0.125, 'linux-swap'), [7], 'one figure')
 
 
 def test_sweep_has_all_variants_in_the_first_run():
