@@ -262,7 +262,7 @@ int cmd_launch(struct cli *cli)
     struct launch l = {.directory = "/",
                        .agent = "",
                        .image = "",
-                       .prefetch = "",
+                       .prefetch = "readahead",
                        .local_bytes = 64 * MIB,
                        .far_bytes = GIB};
     const struct args_option options[] = {
@@ -277,8 +277,8 @@ int cmd_launch(struct cli *cli)
         {"dir", ARGS_TEXT, &l.directory, "PATH", "working directory in the guest; default: /"},
         {"image", ARGS_TEXT, &l.image, "NAME", "an image built before; default: make one"},
         {"agent", ARGS_TEXT, &l.agent, "NAME", "where to run; default: any agent"},
-        {"vcpus", ARGS_NUMBER, &l.vcpus, "COUNT", "virtual processors; default: 1"},
-        {"prefetch", ARGS_TEXT, &l.prefetch, "KIND", "none, readahead or trend; default: none"},
+        {"prefetch", ARGS_TEXT, &l.prefetch, "KIND",
+         "none, readahead or trend; default: readahead"},
         {"measure-device", ARGS_FLAG, &l.measure_device, NULL,
          "first time bare reads of the far device: JSON lines on stdout"},
         {"device-only", ARGS_FLAG, &l.device_only, NULL,

@@ -29,14 +29,15 @@ def refused(lab, *words, because):
 
 def test_prefetcher(lab, _):
     hold(lab, 'tuned', seconds='8')
-    expect_equal(lab.instance('tuned')['live']['prefetch'], 'none', 'at first')
-    change(lab, 'tune', 'tuned', 'prefetch=readahead')
+    expect_equal(lab.instance('tuned')['live']['prefetch'], 'readahead', 'at first')
     lab.wait_until(lambda: lab.instance('tuned')['live']['counters']['prefetch_issued'] > 1000,
                    'pages to be asked for ahead')
     refused(lab, 'tune', 'tuned', 'prefetch=clairvoyant', because='readahead')
     refused(lab, 'tune', 'tuned', 'color=red', because='prefetch')
     expect_equal(lab.instance('tuned')['live']['prefetch'], 'readahead', 'afterwards')
     change(lab, 'tune', 'tuned', 'prefetch=none')
+    expect_equal(lab.instance('tuned')['live']['prefetch'], 'none', 'off')
+    change(lab, 'tune', 'tuned', 'prefetch=trend')
     verified(lab, 'tuned')
 
 
