@@ -92,7 +92,7 @@ def test_unknown_syscalls_are_named(lab, _):
 
 def test_figures_after_the_end(lab, _):
     """What an instance did is known after its end, not only in the moments when it was asked."""
-    instance = run(lab, 'figures', BEHAVE, 'hold', '24', '0')
+    instance = run(lab, 'figures', BEHAVE, 'hold', '24', '0', options=('--prefetch', 'none'))
     expect_good(instance)
     counters = instance['live']['counters']
     # 6144 pages were filled in 16 MiB: most were sent away, and read back to be verified.
