@@ -31,6 +31,8 @@
 #define NORETURN __attribute__((noreturn))
 /* On a path whose functions the linker puts next to each other. */
 #define HOT __attribute__((hot))
+/* For what is too large for the compiler's taste and yet cheaper in place. */
+#define ALWAYS_INLINE inline __attribute__((always_inline))
 
 #define KIB 1024ull
 #define MIB (1024ull * KIB)

@@ -171,6 +171,17 @@ static pte_t *entry_at(uint64_t va)
     return va_is_user(va) || va_is_window(va) ? pt_find(va) : NULL;
 }
 
+/*
+ * The entry of the page at `va`, `stride` pages after that of `pte`: mostly of the same table.
+ * Tables stay, as nothing has waited since `pte` was found (internal.h).
+ */
+static pte_t *entry_next(pte_t *pte, int64_t stride, uint64_t va)
+{
+    int64_t index = (int64_t)((uintptr_t)pte % PAGE_BYTES / sizeof(*pte)) + stride;
+    bool same_table = pte != NULL && index >= 0 && index < (int64_t)(PAGE_BYTES / sizeof(*pte));
+    return same_table ? pte + stride : entry_at(va);
+}
+
 HOT uint32_t fetch_ahead(uint64_t va, int64_t stride, uint32_t count, uint64_t marker_va,
                          uint32_t *ret_covered)
 {
@@ -178,8 +189,9 @@ HOT uint32_t fetch_ahead(uint64_t va, int64_t stride, uint32_t count, uint64_t m
     uint32_t claimed_count = 0;
     uint32_t i = 0;
     bool room = true;
+    pte_t *pte = NULL;
     for (; i < count && room && has_frames(); i++, va += (uint64_t)stride * PAGE_BYTES) {
-        pte_t *pte = entry_at(va);
+        pte = entry_next(pte, stride, va);
         struct frame *frame = pte == NULL ? NULL : claim_ahead(pte, va);
         if (frame == NULL) {
             continue;
@@ -215,7 +227,9 @@ HOT void fetch_prefetched(const struct io_request *request)
         }
         bool marker = (frame->flags & FRAME_MARKER) != 0;
         publish(pte, request->va + i * PAGE_BYTES, frame, marker ? PTE_TAG_HELD : 0);
-        stat_add(&stats_here()->far_pages_read, 1);
+    }
+    if (request->status == 0) {
+        stat_add(&stats_here()->far_pages_read, request->page_count);
     }
 }
 

@@ -22,7 +22,7 @@ static struct {
     _Atomic uint64_t held_target;
 } pool;
 
-static const uint32_t frame_moves[] = {
+const uint32_t frame_moves[] = {
     [FRAME_NONE] = STATE_TO(FRAME_KERNEL),
     [FRAME_FREE] = STATE_TO(FRAME_BUSY),
     [FRAME_KERNEL] = STATE_TO(FRAME_FREE) | STATE_TO(FRAME_HELD),
@@ -36,14 +36,6 @@ static const uint32_t frame_moves[] = {
     [FRAME_ORPHAN] = STATE_TO(FRAME_CLAIMED),
     [FRAME_HELD] = STATE_TO(FRAME_FREE),
 };
-
-HOT void frame_move(struct frame *frame, enum frame_state to)
-{
-    enum frame_state from =
-        (enum frame_state)atomic_load_explicit(&frame->state, memory_order_relaxed);
-    CHECK(state_may_move(frame_moves, from, to));
-    atomic_store_explicit(&frame->state, (uint8_t)to, memory_order_release);
-}
 
 static void pool_put(struct frame *f)
 {

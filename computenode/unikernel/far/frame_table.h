@@ -16,6 +16,8 @@
 
 #include "computenode/unikernel/far/frame.h"
 #include "computenode/unikernel/far/page.h"
+#include "lib/base/check.h"
+#include "lib/base/state.h"
 
 #define FRAME_PINS_MAX UINT16_MAX
 
@@ -77,8 +79,16 @@ static inline enum frame_state frame_state(const struct frame *frame)
     return (enum frame_state)atomic_load_explicit(&frame->state, memory_order_acquire);
 }
 
+/* Legal moves: bit `to` of frame_moves[from]. */
+extern const uint32_t frame_moves[];
+
 /* Moves a frame that the caller owns (BUSY, CLAIMED, or just taken from the pool). */
-void frame_move(struct frame *frame, enum frame_state to);
+static inline void frame_move(struct frame *frame, enum frame_state to)
+{
+    uint8_t from = atomic_load_explicit(&frame->state, memory_order_relaxed);
+    CHECK(state_may_move(frame_moves, from, to));
+    atomic_store_explicit(&frame->state, (uint8_t)to, memory_order_release);
+}
 
 /* Claims a frame that is in `from`. */
 static inline bool frame_claim(struct frame *frame, enum frame_state from)

@@ -110,7 +110,7 @@ void page_count(enum page_state from, enum page_state to);
  * *old is what it is now. CHECKs that the move is legal. Keeps the counts of pages in the
  * statistics.
  */
-static inline MUST_CHECK bool page_move(pte_t *pte, uint64_t *old, uint64_t next)
+static ALWAYS_INLINE MUST_CHECK bool page_move(pte_t *pte, uint64_t *old, uint64_t next)
 {
     enum page_state from = pte_state(*old);
     enum page_state to = pte_state(next);

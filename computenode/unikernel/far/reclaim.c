@@ -15,8 +15,10 @@
 #define PROBES      8 /* failing writes that one direct reclaim tries */
 #define STARVED_MAX 128
 #define STEP        8 /* frames that a reclaimer takes from the hand at once */
-/* Frames that a slice passes for each that was taken ahead of need: twice around for each. */
-#define PASSES_PER_TAKEN 3
+/* Frames that a slice passes at most for each that it is to look at: others hold no page. */
+#define PASSES_PER_LOOK 8
+/* Frames that a slice looks at for each that was taken ahead of need: twice around for each. */
+#define LOOKS_PER_TAKEN 3
 
 static struct {
     _Atomic uint64_t hand;
@@ -116,12 +118,9 @@ static void age(struct frame *f)
     }
 }
 
-/* The hand passes one frame. Returns true if the frame can't go on before a TLB flush. */
-static bool pass(struct frame *f)
+/* Looks at a claimed frame. Returns true if it can't go on before a TLB flush. */
+static ALWAYS_INLINE bool look(struct frame *f)
 {
-    if (!frame_claim(f, FRAME_ACTIVE)) {
-        return false;
-    }
     uint64_t entry = pte_load(f->pte);
     CHECK(pte_frame_address(entry).v == frame_address(f).v);
     bool wants_flush = false;
@@ -141,35 +140,57 @@ static bool pass(struct frame *f)
     return wants_flush;
 }
 
-/* The hand passes STEP frames. */
-static bool pass_step(void)
+/* Where the next STEP frames begin. Who finds the hand beyond the end puts it back. */
+static uint64_t hand_take(uint64_t span)
+{
+    uint64_t at = atomic_fetch_add_explicit(&clock.hand, STEP, memory_order_relaxed);
+    if (at < span) {
+        return at;
+    }
+    uint64_t next = at + STEP;
+    (void)atomic_compare_exchange_strong_explicit(&clock.hand, &next, next % span,
+                                                  memory_order_relaxed, memory_order_relaxed);
+    return at % span;
+}
+
+/* The hand passes STEP frames. Returns how many of them it looked at. */
+static uint32_t pass_step(uint64_t span, bool *wants_flush)
+{
+    uint32_t looked_count = 0;
+    uint64_t at = hand_take(span);
+    for (uint32_t i = 0; i < STEP; i++) {
+        struct frame *f = frame_at(at);
+        if (frame_claim(f, FRAME_ACTIVE)) {
+            *wants_flush |= look(f);
+            looked_count++;
+        }
+        at = at + 1 == span ? 0 : at + 1;
+    }
+    return looked_count;
+}
+
+/*
+ * The hand looks at up to `count` frames, until enough are on their way out. Frames that hold no
+ * page are passed without being counted, as most may be so (held back, of the kernel, free), but
+ * not without end. Returns how many were passed.
+ */
+HOT static uint64_t pass_slice(uint64_t count, uint64_t wanted_count)
 {
     bool wants_flush = false;
     uint64_t span = frame_span();
-    uint64_t at = atomic_fetch_add_explicit(&clock.hand, STEP, memory_order_relaxed) % span;
-    for (uint32_t i = 0; i < STEP; i++) {
-        wants_flush |= pass(frame_at(at));
-        at = at + 1 == span ? 0 : at + 1;
+    uint64_t passed_count = 0, looked_count = 0;
+    while (looked_count < count && passed_count < PASSES_PER_LOOK * count &&
+           frame_free_count() + writeback_pages() < wanted_count) {
+        looked_count += pass_step(span, &wants_flush);
+        passed_count += STEP;
     }
-    stat_add(&stats_here()->reclaim_scanned, STEP);
-    atomic_fetch_add_explicit(&trial.passed_count, STEP, memory_order_relaxed);
-    return wants_flush;
-}
-
-/* The hand passes up to `count` frames, until enough are on their way out. */
-HOT static void pass_slice(uint64_t count, uint64_t wanted_count)
-{
-    bool wants_flush = false;
-    for (uint64_t i = 0; i < count; i += STEP) {
-        if (frame_free_count() + writeback_pages() >= wanted_count) {
-            break;
-        }
-        wants_flush |= pass_step();
-    }
+    stat_add(&stats_here()->reclaim_scanned, looked_count);
+    atomic_fetch_add_explicit(&trial.passed_count, passed_count, memory_order_relaxed);
     if (wants_flush) {
         tlb_batch_flush();
     }
     io_kick();
+    return passed_count;
 }
 
 /* In batches: from `high` on up to as much again as a slice may bring. */
@@ -184,11 +205,10 @@ HOT bool reclaim_slice(uint32_t taken_count)
     }
     uint64_t wanted = pager.high_count + MIN(pager.high_count, RECLAIM_SLICE) + excess;
     uint64_t freed_before = atomic_load_explicit(&clock.freed_count, memory_order_relaxed);
-    uint32_t count = RECLAIM_SLICE + PASSES_PER_TAKEN * taken_count;
-    pass_slice(count, wanted);
+    uint64_t passed = pass_slice(RECLAIM_SLICE + LOOKS_PER_TAKEN * taken_count, wanted);
     cpu->reclaiming = frame_free_count() + writeback_pages() < wanted;
     bool freed = atomic_load_explicit(&clock.freed_count, memory_order_relaxed) != freed_before;
-    cpu->fruitless_count = freed ? 0 : cpu->fruitless_count + count;
+    cpu->fruitless_count = freed ? 0 : cpu->fruitless_count + passed;
     return cpu->reclaiming && cpu->fruitless_count < 3 * frame_span();
 }
 
@@ -227,8 +247,8 @@ static int direct(uint64_t needed_count)
             io_wait_step(&wait);
             passed_count = turns_max - MIN(turns_max, frame_span());
         }
-        pass_slice(RECLAIM_SLICE, MAX(needed_count, pager.low_count) + writeback_pages());
-        passed_count += RECLAIM_SLICE;
+        passed_count += STEP + pass_slice(RECLAIM_SLICE,
+                                          MAX(needed_count, pager.low_count) + writeback_pages());
     }
     return 0;
 }
