@@ -13,12 +13,13 @@
 #define SLICE_MAX   (FABRIC_SEGMENTS_MAX - 2u) /* room for zeros before and behind */
 #define WAITERS_MAX 64u                        /* looked at when counting what to ask for */
 
-/* One operation of a fabric. Its index is the token. */
+/* One operation of a fabric. Its token names index and use. */
 struct piece {
     struct far_request *request; /* NULL: attaches `slab` */
     struct slab *slab;           /* NULL: the piece is free */
     uint64_t exclusive_page;     /* far page number, or PAGE_NONE */
     uint32_t next_free;
+    uint32_t use; /* how often it was opened */
 };
 
 struct far_io {
@@ -82,12 +83,19 @@ struct far_io *far_io_close(struct far_io *io)
     return NULL;
 }
 
+/* Of the piece that is opened next. */
+static uint64_t piece_token(const struct far_io *io)
+{
+    return (uint64_t)(io->pieces[io->piece_free].use + 1) << 32 | io->piece_free;
+}
+
 static struct piece *piece_open(struct far_io *io, struct far_request *request, struct slab *slab)
 {
     CHECK(io->piece_free < FAR_PIECES_MAX);
     struct piece *piece = &io->pieces[io->piece_free];
     io->piece_free = piece->next_free;
-    *piece = (struct piece){.request = request, .slab = slab, .exclusive_page = PAGE_NONE};
+    *piece = (struct piece){
+        .request = request, .slab = slab, .exclusive_page = PAGE_NONE, .use = piece->use + 1};
     return piece;
 }
 
@@ -163,7 +171,7 @@ static enum step post(struct far_io *io, struct far_request *request, const stru
     }
     struct slab *slab = span->slab;
     struct fabric_peer *fabric = slab_pool_fabric(&io->pool, slab);
-    uint64_t token = io->piece_free;
+    uint64_t token = piece_token(io);
     int r = writes ? fabric_write(fabric, slab->fabric_slab, offset, segments, count, token)
                    : fabric_read(fabric, slab->fabric_slab, offset, segments, count, token);
     if (r == -EAGAIN) {
@@ -503,9 +511,14 @@ static void complete_io(struct far_io *io, struct piece *piece, int status)
 
 static void complete(struct far_io *io, const struct fabric_done *done)
 {
-    CHECK(done->token < FAR_PIECES_MAX);
-    struct piece *piece = &io->pieces[done->token];
-    CHECK(piece->slab != NULL);
+    uint32_t index = (uint32_t)done->token;
+    CHECK(index < FAR_PIECES_MAX);
+    struct piece *piece = &io->pieces[index];
+    if (piece->slab == NULL || piece->use != done->token >> 32) {
+        /* Repeated: what it moves may be another request's, or nobody's, by now. */
+        io->counters.repeats++;
+        return;
+    }
     if (piece->request != NULL) {
         complete_io(io, piece, done->status);
         return;
@@ -603,10 +616,10 @@ void far_io_grant(struct far_io *io, const struct slab_grant *grants, uint32_t c
         if (io->piece_free == FAR_PIECES_MAX) {
             far_io_poll(io);
         }
-        uint64_t token = io->piece_free;
         struct slab *slab;
-        int r = token == FAR_PIECES_MAX ? -EAGAIN
-                                        : slab_pool_grant(&io->pool, &grants[i], token, &slab);
+        int r = io->piece_free == FAR_PIECES_MAX
+                    ? -EAGAIN
+                    : slab_pool_grant(&io->pool, &grants[i], piece_token(io), &slab);
         if (r == 0) {
             (void)piece_open(io, NULL, slab);
         }

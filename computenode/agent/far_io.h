@@ -32,6 +32,7 @@ struct far_counters {
     uint64_t failed;     /* requests */
     uint64_t no_space;   /* of those, for want of far memory */
     uint64_t slab_waits; /* writes that had to wait for a slab */
+    uint64_t repeats;    /* completions of operations that had completed before: ignored */
 };
 
 struct far_io_callbacks {

@@ -71,6 +71,7 @@ static void add_guest(struct counter_list *counters, const struct gueststats *st
     ADD(far_pages_written, "pages");
     ADD(far_pages_discarded, "pages");
     ADD(far_errors, "requests");
+    ADD(far_repeats, "completions");
     ADD(reclaim_scanned, "pages");
     ADD(reclaim_evicted_clean, "pages");
     ADD(reclaim_evicted_file, "pages");
@@ -108,6 +109,11 @@ static void add_device(struct counter_list *counters, const struct far_live *liv
     add(counters, "device_failed", device->failed, "requests");
     add(counters, "device_no_space", device->no_space, "requests");
     add(counters, "device_slab_waits", device->slab_waits, "requests");
+    uint64_t repeats = device->repeats;
+    for (uint32_t i = 0; i < live->peer_count; i++) {
+        repeats += live->peers[i].counters.repeats;
+    }
+    add(counters, "device_repeats", repeats, "completions");
     add(counters, "slabs_held", live->slabs_held, "slabs");
     add(counters, "slabs_mapped", live->slabs_mapped, "slabs");
     add(counters, "slabs_spare", live->slabs_spare, "slabs");

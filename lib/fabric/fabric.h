@@ -120,6 +120,7 @@ struct fabric_counters {
     uint64_t bytes_written;
     uint64_t requests;
     uint64_t errors;
+    uint64_t repeats; /* completions of what had completed before: ignored (steady.h) */
 };
 void fabric_counters(const struct fabric_peer *peer, struct fabric_counters *ret);
 

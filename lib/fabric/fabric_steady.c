@@ -16,6 +16,7 @@
 #define NO_SLOT      UINT32_MAX
 #define POLL_BATCH   64u
 #define ATTACH_TOKEN (UINT64_C(1) << 32)
+#define USE_SHIFT    33 /* above it in a token: which use of the slot or binding is meant */
 #define NS_PER_MS    1000000ull
 #define TEXT_BYTES   256u
 
@@ -30,6 +31,7 @@ struct slot {
     enum slot_state state;
     bool write;
     int status; /* HELD */
+    uint32_t use;
     uint32_t slab;
     uint32_t next_free;
     uint32_t segment_count;
@@ -48,6 +50,7 @@ enum binding_state {
 /* A slab on the present connection. */
 struct binding {
     enum binding_state state;
+    uint32_t use;
     uint32_t inner; /* its name there */
     struct fabric_grant grant;
 };
@@ -61,6 +64,7 @@ struct steady_peer {
     struct fabric_peer *link; /* NULL: no connection */
     struct attempt *attempt;  /* NULL: none is under way */
     uint32_t incarnation;
+    uint32_t uses; /* of slots and bindings, so far */
     uint32_t breaks;
     uint64_t asked_ns;   /* since when the connection owes an answer; 0: to be looked up */
     uint64_t trouble_ns; /* since when nothing gets through; 0: all is well */
@@ -137,11 +141,19 @@ static void expect_answer(struct steady_peer *steady)
     }
 }
 
+/* Below 2^31, and another one than the last 2^31 - 1. */
+static uint32_t next_use(struct steady_peer *steady)
+{
+    steady->uses = (steady->uses + 1) & (UINT32_MAX >> 1);
+    return steady->uses;
+}
+
 /* Gives a slot to the connection. Errors: those of posts, with the slot untouched. */
 static int slot_post(struct steady_peer *steady, struct slot *slot)
 {
     uint32_t slab = steady->bindings[slot->slab].inner;
-    uint64_t token = (uint64_t)(slot - steady->slots);
+    slot->use = next_use(steady);
+    uint64_t token = (uint64_t)slot->use << USE_SHIFT | (uint64_t)(slot - steady->slots);
     expect_answer(steady);
     int error = slot->write ? fabric_write(steady->link, slab, slot->offset, slot->segments,
                                            slot->segment_count, token)
@@ -242,7 +254,9 @@ static void bind_slabs(struct steady_peer *steady)
         struct fabric_grant grant = binding->grant;
         grant.incarnation = steady->incarnation;
         expect_answer(steady);
-        if (fabric_attach(steady->link, &grant, ATTACH_TOKEN | i, &binding->inner) != 0) {
+        binding->use = next_use(steady);
+        uint64_t token = (uint64_t)binding->use << USE_SHIFT | ATTACH_TOKEN | i;
+        if (fabric_attach(steady->link, &grant, token, &binding->inner) != 0) {
             return; /* no room now, or the connection is dead: the next poll sees */
         }
         binding->state = BINDING_ASKED;
@@ -432,11 +446,26 @@ static void take_attempt(struct steady_peer *steady)
 
 /* ---- polling ---- */
 
-static void slot_done(struct steady_peer *steady, uint64_t token, int status,
+/*
+ * Is this use of the slot or binding on its way? If not, the completion is a repeated one, and has
+ * no effect: the first one was taken when the data had moved.
+ */
+static bool is_awaited(const struct steady_peer *steady, uint64_t token)
+{
+    uint32_t index = (uint32_t)token;
+    uint32_t use = (uint32_t)(token >> USE_SHIFT);
+    if ((token & ATTACH_TOKEN) != 0) {
+        return index < steady->binding_count && steady->bindings[index].state == BINDING_ASKED &&
+               steady->bindings[index].use == use;
+    }
+    return index < SLOTS && steady->slots[index].state == SLOT_POSTED &&
+           steady->slots[index].use == use;
+}
+
+static void slot_done(struct steady_peer *steady, uint32_t index, int status,
                       struct fabric_sink *sink)
 {
-    CHECK(token < SLOTS);
-    struct slot *slot = &steady->slots[token];
+    struct slot *slot = &steady->slots[index];
     CHECK(slot->state == SLOT_POSTED);
     struct fabric_counters *counters = &steady->peer.counters;
     counters->bytes_read += status == 0 && !slot->write ? slot->length : 0;
@@ -469,6 +498,10 @@ static void poll_link(struct steady_peer *steady, struct fabric_sink *sink)
     bool progress = false;
     for (uint32_t i = 0; i < count; i++) {
         bool is_attach = (done[i].token & ATTACH_TOKEN) != 0;
+        if (!is_awaited(steady, done[i].token)) {
+            steady->peer.counters.repeats++;
+            continue;
+        }
         /* How a dying connection fails things says nothing about them; a refusal does. */
         if (done[i].status == -ENOTCONN || (!alive && done[i].status == -EIO)) {
             alive = false;
@@ -478,7 +511,7 @@ static void poll_link(struct steady_peer *steady, struct fabric_sink *sink)
             attach_answered(steady, (uint32_t)done[i].token, done[i].status, sink);
         } else {
             progress = true;
-            slot_done(steady, done[i].token, done[i].status, sink);
+            slot_done(steady, (uint32_t)done[i].token, done[i].status, sink);
         }
     }
     if (count > 0) {

@@ -17,13 +17,14 @@ typedef int fabric_wrap(void *context, struct fabric_peer *peer, struct fabric_p
 /* NULL: none any more. Not thread safe: before the threads that connect. */
 void fabric_set_test_wrap(fabric_wrap *wrap, void *context);
 
-/* What goes wrong, in requests per 1,000, drawn from `seed`. */
+/* What goes wrong, in requests (or polls) per 1,000, drawn from `seed`. */
 struct fabric_trouble {
     uint64_t seed;
     uint32_t fail_permille;      /* completes with -EIO without reaching the memory node */
     uint32_t busy_permille;      /* the post returns -EAGAIN */
     uint32_t delay_permille;     /* the completion is held back ... */
     uint32_t delay_polls_max;    /* ... for up to so many polls, others overtake it */
+    uint32_t repeat_permille;    /* of polls that bring an earlier completion once more */
     uint64_t die_after_requests; /* then the peer is dead; 0: never */
 };
 

@@ -16,6 +16,7 @@
 #define SLOTS     256u
 #define POLL_MAX  32u
 #define NO_ATTACH UINT32_MAX
+#define GIVEN_MAX 32u
 
 enum slot_state {
     SLOT_FREE,
@@ -40,6 +41,8 @@ struct trouble_peer {
     uint64_t request_count;
     int wake_fd; /* always readable: whoever sleeps polls again */
     struct slot slots[SLOTS];
+    uint64_t given[GIVEN_MAX]; /* tokens of the last completions */
+    uint32_t given_count;
     uint32_t inner_slabs[FABRIC_SLABS_MAX];
 };
 
@@ -154,7 +157,18 @@ static void slot_complete(struct trouble_peer *trouble, struct slot *slot, struc
                           slot->status == 0 ? FABRIC_SLAB_READY : FABRIC_SLAB_REVOKED);
     }
     slot->state = SLOT_FREE;
+    trouble->given[trouble->given_count++ % GIVEN_MAX] = slot->token;
     fabric_sink_put(sink, slot->token, slot->status);
+}
+
+/* An earlier completion once more, perhaps with another status. */
+static void repeat(struct trouble_peer *trouble, struct fabric_sink *sink)
+{
+    uint32_t known = MIN(trouble->given_count, GIVEN_MAX);
+    if (known != 0 && !fabric_sink_full(sink) && happens(trouble, trouble->plan.repeat_permille)) {
+        uint64_t token = trouble->given[draw(trouble, known)];
+        fabric_sink_put(sink, token, draw(trouble, 2) == 0 ? 0 : -EACCES);
+    }
 }
 
 static void trouble_poll(struct fabric_peer *peer, struct fabric_sink *sink)
@@ -179,6 +193,7 @@ static void trouble_poll(struct fabric_peer *peer, struct fabric_sink *sink)
             slot->polls_left--;
         }
     }
+    repeat(trouble, sink);
 }
 
 static void trouble_arm(struct fabric_peer *peer)

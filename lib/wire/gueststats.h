@@ -83,6 +83,7 @@ struct gueststats {
     uint64_t stall_direct_ns[GUESTSTATS_BUCKETS];  /* each reclaim that a fault had to wait for */
     uint64_t writeback_batches;                    /* write requests; pages are far_pages_written */
     uint64_t stage_entry_ns[GUESTSTATS_BUCKETS]; /* from the trap until the page is found remote */
+    uint64_t far_repeats; /* completions of requests that were completed before: ignored */
 };
 
 #define GUESTSTATS_SAMPLE     8u

@@ -12,6 +12,7 @@ from lab.lab import BUILD, Lab, LabError  # noqa: E402,F401  pylint: disable=wro
 
 BEHAVE = os.path.join(BUILD, 'tests', 'integration', 'behave')
 BIG = os.path.join(BUILD, 'tests', 'integration', 'big')
+FIRE = os.path.join(BUILD, 'tests', 'integration', 'fire')
 LARGE = os.path.join(BUILD, 'tests', 'abi', 'abi-large')
 MEMCHECK = os.path.join(BUILD, 'tests', 'integration', 'memcheck')
 THREADS = os.path.join(BUILD, 'tests', 'abi', 'memory-threads')

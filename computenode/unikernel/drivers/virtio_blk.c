@@ -2,7 +2,9 @@
 /*
  * A slot for each descriptor of the ring, found by the head of the chain, holds what a request
  * needs: the header and status byte that the device sees, and the token that it doesn't. A broken
- * device (virtq.h) is reset, and everything in flight and to come ends with -EIO.
+ * device (virtq.h) is reset, and everything in flight and to come ends with -EIO. So is one that
+ * completes a request without a status: it may have meant the last request of the slot, and may
+ * yet write to the frames of this one.
  */
 #include "computenode/unikernel/drivers/virtio_blk.h"
 
@@ -232,7 +234,7 @@ static int status_of(const struct slot *slot)
         return -ENOTSUP;
     case VIRTIO_BLK_S_NOSPC:
         return -ENOSPC;
-    default: /* VIRTIO_BLK_S_IOERR, a value that does not exist, or none written */
+    default: /* VIRTIO_BLK_S_IOERR, a value that does not exist, or none written (then reset) */
         return -EIO;
     }
 }
@@ -267,6 +269,9 @@ HOT uint32_t blkq_poll(struct blkq *q, struct blkq_done *ret, uint32_t max)
     while (count < max && !failed(q) && virtq_take(&q->ring, &head, &written)) {
         struct slot *slot = &q->slots[head];
         CHECK(slot->in_flight);
+        if (slot->shared->status == STATUS_UNWRITTEN) {
+            fail(q);
+        }
         slot->in_flight = false;
         ret[count++] = (struct blkq_done){slot->token, status_of(slot)};
     }

@@ -271,15 +271,23 @@ HOT void io_kick(void)
     }
 }
 
-/* Ring entered. Finds the request of a completion; the device is trusted here as in virtq.h. */
+/*
+ * Ring entered. Finds the request of a completion. NULL: none is outstanding under that token; it
+ * was completed before, is counted and has no effect. That is safe because a driver gives a token
+ * back once for each time that the device gives back its chain, and a device that gives back more
+ * chains than it has (and so might write to frames that are not its any more) is reset before
+ * (drivers/virtio_blk.c).
+ */
 static struct io_request *completed(struct io_ring *ring, const struct blkq_done *done)
 {
     uint32_t index = (uint32_t)done->token;
     CHECK(index < IO_REQUESTS_MAX);
     struct io_request *r = &ring->requests[index];
-    CHECK(r->kind != IO_NONE);
-    CHECK(!atomic_load_explicit(&r->done, memory_order_relaxed));
-    CHECK(r->generation == done->token >> 32);
+    if (r->kind == IO_NONE || atomic_load_explicit(&r->done, memory_order_relaxed) ||
+        r->generation != done->token >> 32) {
+        stat_add(&stats_here()->far_repeats, 1);
+        return NULL;
+    }
     ring->in_flight--;
     r->status = done->status;
     if (done->status < 0) {
@@ -316,7 +324,9 @@ static bool poll_exclusive(struct io_ring *ring)
     uint32_t count = blkq_poll(ring->q, done, POLL_MAX);
     for (uint32_t i = 0; i < count; i++) {
         struct io_request *r = completed(ring, &done[i]);
-        atomic_store_explicit(&r->done, true, memory_order_release);
+        if (r != NULL) {
+            atomic_store_explicit(&r->done, true, memory_order_release);
+        }
     }
     return count > 0;
 }
@@ -332,6 +342,9 @@ HOT static bool poll_shared(struct io_ring *ring)
     uint32_t count = blkq_poll(ring->q, done, POLL_MAX);
     for (uint32_t i = 0; i < count; i++) {
         struct io_request *r = completed(ring, &done[i]);
+        if (r == NULL) {
+            continue;
+        }
         if (r->kind == IO_DEMAND) {
             atomic_store_explicit(&r->done, true, memory_order_release);
         } else {

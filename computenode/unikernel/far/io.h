@@ -33,7 +33,7 @@ struct io_request {
     uint8_t kind; /* enum io_kind */
     uint8_t attempts;
     uint16_t index;      /* in its ring */
-    uint32_t generation; /* part of the token: a completion that comes twice is noticed */
+    uint32_t generation; /* part of the token: a completion that comes twice is ignored */
     _Atomic bool done;   /* IO_DEMAND: completed, not yet collected */
     int status;
     uint64_t va; /* of the first page */

@@ -16,6 +16,7 @@
 #define QUEUES_MAX       (2 * CPU_COUNT_MAX)
 #define BUCKETS          4096
 #define LATE_MAX         64
+#define GIVEN_MAX        32
 #define SECTORS_PER_PAGE (PAGE_BYTES / BLKQ_SECTOR_BYTES)
 
 enum { OP_DISCARD = 100 };
@@ -36,6 +37,8 @@ struct request {
 struct blkq {
     struct request requests[QUEUE_SIZE];
     uint32_t used_count;
+    uint64_t given[GIVEN_MAX]; /* tokens of the last completions */
+    uint32_t given_count;
 };
 
 struct stored {
@@ -50,6 +53,7 @@ static struct {
     uint64_t stored_count;
     uint64_t late[LATE_MAX]; /* HOST_BUG_LATE_DISCARD */
     uint32_t late_count;
+    uint64_t repeat_count;
 } device;
 
 /* One device, and one thing at a time in it. */
@@ -283,6 +287,23 @@ static void finish(struct request *r)
     r->used = false;
 }
 
+/* One of the last completions once more, at any time, perhaps with another status. */
+static void repeat(struct blkq *q, struct blkq_done *ret, uint32_t *count, uint32_t max)
+{
+    uint32_t known = MIN(q->given_count, (uint32_t)GIVEN_MAX);
+    if (host_config.repeat_per_1000 != 0 && known != 0 && *count < max &&
+        host_random_below(1000) < host_config.repeat_per_1000) {
+        uint64_t token = q->given[host_random_below(known)];
+        ret[(*count)++] = (struct blkq_done){token, host_random_below(2) == 0 ? 0 : -EIO};
+        device.repeat_count++;
+    }
+}
+
+uint64_t host_repeats(void)
+{
+    return device.repeat_count;
+}
+
 uint32_t blkq_poll(struct blkq *q, struct blkq_done *ret, uint32_t max)
 {
     uint32_t count = 0;
@@ -293,12 +314,10 @@ uint32_t blkq_poll(struct blkq *q, struct blkq_done *ret, uint32_t max)
         if (r->used && --r->delay == 0) {
             finish(r);
             q->used_count--;
+            q->given[q->given_count++ % GIVEN_MAX] = r->token;
             ret[count++] = (struct blkq_done){r->token, r->status};
-            if ((host_config.bugs & HOST_BUG_TWICE) != 0 && count < max &&
-                host_random_below(64) == 0) {
-                ret[count++] = (struct blkq_done){r->token, r->status};
-            }
         }
+        repeat(q, ret, &count, max);
     }
     leave();
     return count;

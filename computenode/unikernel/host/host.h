@@ -26,7 +26,6 @@ enum host_bug {
     HOST_BUG_LATE_DISCARD = 8,   /* a discard takes effect long after it has completed */
     HOST_BUG_LOSE_ACCESSED = 16, /* the MMU does not set A */
     HOST_BUG_LOCAL_FLUSH = 32,   /* TLB flushes reach the processor that asks only */
-    HOST_BUG_TWICE = 64,         /* the device completes one request in 64 twice */
 };
 
 struct host_config {
@@ -40,9 +39,10 @@ struct host_config {
     uint32_t read_fail_per_1000;
     uint32_t write_fail_per_1000;
     uint32_t discard_fail_per_1000;
-    uint64_t far_page_limit; /* pages that the device holds before -ENOSPC; 0: no limit */
-    const char *prefetch;    /* NULL: none */
-    unsigned bugs;           /* enum host_bug */
+    uint32_t repeat_per_1000; /* chances of a poll to bring an old completion once more */
+    uint64_t far_page_limit;  /* pages that the device holds before -ENOSPC; 0: no limit */
+    const char *prefetch;     /* NULL: none */
+    unsigned bugs;            /* enum host_bug */
 };
 
 /* Starts the machine and the pager on it; once more is a fresh machine. */
@@ -54,6 +54,8 @@ const struct gueststats *host_stats(void);
 uint64_t host_violations(void);
 /* Pages that the far device holds now. */
 uint64_t host_far_pages(void);
+/* Completions that the device has repeated. */
+uint64_t host_repeats(void);
 void host_far_limit(uint64_t page_limit);
 void host_fail(uint32_t read_per_1000, uint32_t write_per_1000);
 

@@ -13,6 +13,7 @@
 #include "lib/fabric/steady.h"
 
 #define FLIGHT_MAX 64u
+#define GIVEN_MAX  32u
 
 struct fake_fabric fake_fabric;
 static uint8_t *slabs[FAKE_NODES][FAKE_NODE_SLABS];
@@ -37,6 +38,8 @@ struct fabric_peer {
     uint32_t in_flight;
     struct operation operations[FLIGHT_MAX];
     struct fabric_counters counters;
+    uint64_t given[GIVEN_MAX]; /* tokens of the last completions */
+    uint32_t given_count;
 };
 
 static bool node_is_dead(uint32_t node)
@@ -227,8 +230,16 @@ uint32_t fabric_poll(struct fabric_peer *peer, struct fabric_done *ret, uint32_t
         }
         ret[count++] =
             (struct fabric_done){.token = operation->token, .status = dead ? -ENOTCONN : 0};
+        peer->given[peer->given_count++ % GIVEN_MAX] = operation->token;
         operation->used = false;
         peer->in_flight--;
+    }
+    uint32_t known = peer->given_count < GIVEN_MAX ? peer->given_count : GIVEN_MAX;
+    uint32_t repeat = __atomic_load_n(&fake_fabric.repeat_permille, __ATOMIC_SEQ_CST);
+    if (known > 0 && count < max && repeat > 0 && draw(peer, 1000) < repeat) {
+        ret[count++] = (struct fabric_done){.token = peer->given[draw(peer, known)],
+                                            .status = draw(peer, 2) == 0 ? 0 : -EIO};
+        (void)__atomic_add_fetch(&fake_fabric.repeats, 1, __ATOMIC_SEQ_CST);
     }
     return count;
 }

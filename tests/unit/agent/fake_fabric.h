@@ -20,6 +20,8 @@ struct fake_fabric {
     bool refuses[FAKE_NODES]; /* connections */
     uint32_t busy_permille;   /* posts that answer -EAGAIN */
     uint32_t delay_polls_max; /* completions wait for so many polls */
+    uint32_t repeat_permille; /* polls that bring an earlier completion once more */
+    uint32_t repeats;         /* so many were */
     uint32_t attached;        /* slabs */
     uint64_t reads, writes;   /* operations */
     uint64_t bytes_read, bytes_written;

@@ -173,9 +173,10 @@ static uint32_t busy_slots(void)
     return count;
 }
 
-static void hammer(uint64_t features, uint32_t delay, uint32_t busy)
+static void hammer(uint64_t features, uint32_t delay, uint32_t busy, uint32_t repeat)
 {
     fake_fabric_reset();
+    __atomic_store_n(&fake_fabric.repeat_permille, repeat, __ATOMIC_SEQ_CST);
     __atomic_store_n(&fake_fabric.delay_polls_max, delay, __ATOMIC_SEQ_CST);
     __atomic_store_n(&fake_fabric.busy_permille, busy, __ATOMIC_SEQ_CST);
     memset(model, 0, sizeof(model));
@@ -196,6 +197,7 @@ static void hammer(uint64_t features, uint32_t delay, uint32_t busy)
         EXPECT(wait_one());
     }
     EXPECT_EQ(rig.lost + rig.broken, 0);
+    EXPECT_EQ(__atomic_load_n(&fake_fabric.repeats, __ATOMIC_SEQ_CST) > 100, repeat > 0);
     for (uint32_t area = 0; area < AREAS && tap_case_ok; area++) {
         EXPECT_EQ(rig_discard(&rig, VIRTIO_BLK_T_DISCARD, area_slabs[area] * SLAB, 2 * SLAB),
                   VIRTIO_BLK_S_OK);
@@ -207,17 +209,23 @@ static void hammer(uint64_t features, uint32_t delay, uint32_t busy)
 
 static void test_prompt_fabric(void)
 {
-    hammer(FEATURES, 0, 0);
+    hammer(FEATURES, 0, 0, 0);
 }
 
 static void test_slow_reordering_fabric(void)
 {
-    hammer(FEATURES, 40, 100);
+    hammer(FEATURES, 40, 100, 0);
+}
+
+/* What has completed completes again, at any time later and with any status: without effect. */
+static void test_repeating_fabric(void)
+{
+    hammer(FEATURES, 10, 50, 200);
 }
 
 static void test_without_event_idx(void)
 {
-    hammer(VIRTIO_F_INDIRECT_DESC, 10, 0);
+    hammer(VIRTIO_F_INDIRECT_DESC, 10, 0, 0);
 }
 
 int main(void)
@@ -225,6 +233,7 @@ int main(void)
     seed = 20261123;
     TAP_RUN(test_prompt_fabric);
     TAP_RUN(test_slow_reordering_fabric);
+    TAP_RUN(test_repeating_fabric);
     TAP_RUN(test_without_event_idx);
     return tap_done();
 }

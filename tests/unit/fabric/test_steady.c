@@ -353,6 +353,7 @@ static void test_slow_shm_client(void)
 }
 
 static uint32_t wraps;
+static uint32_t repeat_permille;
 
 static int wrap(void *context, struct fabric_peer *peer, struct fabric_peer **ret)
 {
@@ -361,6 +362,7 @@ static int wrap(void *context, struct fabric_peer *peer, struct fabric_peer **re
                                         .busy_permille = 50,
                                         .delay_permille = 300,
                                         .delay_polls_max = 20,
+                                        .repeat_permille = repeat_permille,
                                         .die_after_requests = 20 + wraps % 60};
     return fabric_trouble_wrap(peer, &plan, ret);
 }
@@ -384,6 +386,9 @@ static void die_often(const char *fabric)
     EXPECT_EQ(load->failed, 0);
     EXPECT_EQ(load->wrong, 0);
     EXPECT(fabric_steady_breaks(peer) > 20);
+    struct fabric_counters counters;
+    fabric_counters(peer, &counters);
+    EXPECT_EQ(counters.repeats > 100, repeat_permille != 0);
     free(load);
     fabric_close(peer);
     fabric_set_test_wrap(NULL, NULL);
@@ -396,6 +401,15 @@ static void test_dying_connections(void)
     die_often("tcp");
 }
 
+/* Completions that come once more, early or late, or with another status, have no effect. */
+static void test_repeated_completions(void)
+{
+    repeat_permille = 300;
+    die_often("shm");
+    die_often("tcp");
+    repeat_permille = 0;
+}
+
 int main(void)
 {
     TAP_RUN(test_cut_connections);
@@ -405,5 +419,6 @@ int main(void)
     TAP_RUN(test_node_that_forgot);
     TAP_RUN(test_slow_shm_client);
     TAP_RUN(test_dying_connections);
+    TAP_RUN(test_repeated_completions);
     return tap_done();
 }
