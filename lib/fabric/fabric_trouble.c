@@ -41,7 +41,7 @@ struct trouble_peer {
     uint64_t request_count;
     int wake_fd; /* always readable: whoever sleeps polls again */
     struct slot slots[SLOTS];
-    uint64_t given[GIVEN_MAX]; /* tokens of the last completions */
+    struct fabric_done given[GIVEN_MAX]; /* the last completions */
     uint32_t given_count;
     uint32_t inner_slabs[FABRIC_SLABS_MAX];
 };
@@ -157,17 +157,18 @@ static void slot_complete(struct trouble_peer *trouble, struct slot *slot, struc
                           slot->status == 0 ? FABRIC_SLAB_READY : FABRIC_SLAB_REVOKED);
     }
     slot->state = SLOT_FREE;
-    trouble->given[trouble->given_count++ % GIVEN_MAX] = slot->token;
+    trouble->given[trouble->given_count++ % GIVEN_MAX] =
+        (struct fabric_done){.token = slot->token, .status = slot->status};
     fabric_sink_put(sink, slot->token, slot->status);
 }
 
-/* An earlier completion once more, perhaps with another status. */
+/* An earlier completion once more. */
 static void repeat(struct trouble_peer *trouble, struct fabric_sink *sink)
 {
     uint32_t known = MIN(trouble->given_count, GIVEN_MAX);
     if (known != 0 && !fabric_sink_full(sink) && happens(trouble, trouble->plan.repeat_permille)) {
-        uint64_t token = trouble->given[draw(trouble, known)];
-        fabric_sink_put(sink, token, draw(trouble, 2) == 0 ? 0 : -EACCES);
+        struct fabric_done done = trouble->given[draw(trouble, known)];
+        fabric_sink_put(sink, done.token, done.status);
     }
 }
 

@@ -401,7 +401,7 @@ static void test_dying_connections(void)
     die_often("tcp");
 }
 
-/* Completions that come once more, early or late, or with another status, have no effect. */
+/* Completions that come once more, early or late, have no effect. */
 static void test_repeated_completions(void)
 {
     repeat_permille = 300;
