@@ -6,6 +6,7 @@
 
 #include "computenode/agent/instance_internal.h"
 #include "computenode/agent/vmm.h"
+#include "lib/base/bytes.h"
 
 #define POLL_NS 50000u
 /* A foreign guest polls nothing by itself: one queue a vCPU and one more, which Linux may poll. */
@@ -136,7 +137,13 @@ int instance_set_far(struct instance *instance, uint64_t far_bytes)
     }
     int r = far_device_set_far(instance->far, far_bytes);
     if (r == 0) {
+        uint8_t body[8];
+        le64_store(body, far_bytes);
         instance->start->spec->far_bytes = far_bytes;
+        /* The device enforces it; the kernel is told for meminfo and what may be mapped. */
+        if (instance->ctl != NULL && ctl_channel_send(instance->ctl, CTL_FAR, body, 8) < 0) {
+            output_log_note(instance->log, "agent: the kernel could not be told");
+        }
         output_log_note(instance->log, "agent: far memory is at most %llu KiB now",
                         (unsigned long long)far_bytes / KIB);
     }

@@ -11,7 +11,7 @@
 
 static bool type_exists(uint16_t type)
 {
-    return (type >= CTL_HELLO && type <= CTL_RESIZED) || (type >= CTL_SIGNAL && type <= CTL_RESIZE);
+    return (type >= CTL_HELLO && type <= CTL_RESIZED) || (type >= CTL_SIGNAL && type <= CTL_FAR);
 }
 
 void ctl_header_encode(const struct ctl_header *header, uint8_t *data)

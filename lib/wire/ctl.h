@@ -36,6 +36,7 @@ enum ctl_type {
     CTL_INPUT = 65,  /* bytes of stdin; an empty body is the end of file */
     CTL_TUNE = 66,   /* "key=value" text, 1..CTL_TUNE_BYTES_MAX bytes, e.g. "prefetch=trend" */
     CTL_RESIZE = 67, /* local memory u64, bytes */
+    CTL_FAR = 68,    /* far memory u64, bytes that it may hold from now on; no answer */
 };
 
 enum ctl_level { CTL_LEVEL_ERROR = 0, CTL_LEVEL_WARNING = 1, CTL_LEVEL_INFO = 2 };

@@ -7,11 +7,13 @@
  *   behave streams           one line on each of stdout and stderr
  *   behave hold MIB SECONDS  fills memory, then verifies it over and over for so long
  *   behave take MIB SECONDS  takes memory until MIB are held; says "ENOMEM" if it is refused
- * before; then reads all of it over and over for so long behave unknown           makes a system
- * call that doesn't exist
+ * before; then reads all of it over and over for so long behave grow MIB          maps as much at
+ * once; refused (it says "ENOMEM"), it tries until there is so much memory, and says how much far
+ * memory meminfo tells then behave unknown           makes a system call that doesn't exist
  */
 #include <errno.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -90,6 +92,39 @@ static int take(uint64_t mib, uint64_t seconds)
     return 0;
 }
 
+/* What /proc/meminfo says; 0: nothing. */
+static unsigned long far_total_kib(void)
+{
+    char line[128];
+    unsigned long kib = 0;
+    FILE *f = fopen("/proc/meminfo", "re");
+    while (f != NULL && fgets(line, sizeof(line), f) != NULL) {
+        (void)sscanf(line, "DilosFarTotal: %lu", &kib);
+    }
+    if (f != NULL) {
+        (void)fclose(f);
+    }
+    return kib;
+}
+
+static int grow(uint64_t bytes)
+{
+    const struct timespec pause = {.tv_nsec = 20000000};
+    uint8_t *data;
+    bool refused = false;
+    while ((data = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)) ==
+           MAP_FAILED) {
+        if (!refused) {
+            say(errno == ENOMEM ? "ENOMEM" : strerror(errno));
+        }
+        refused = true;
+        (void)nanosleep(&pause, NULL);
+    }
+    (void)munmap(data, bytes);
+    printf("far memory %lu MiB\n", far_total_kib() / 1024);
+    return hold(bytes, 0);
+}
+
 static int end_by(int number)
 {
     (void)signal(number, SIG_DFL);
@@ -118,6 +153,9 @@ int main(int argc, char **argv)
     }
     if (strcmp(what, "hold") == 0) {
         return hold(first * MIB, second);
+    }
+    if (strcmp(what, "grow") == 0) {
+        return grow(first * MIB);
     }
     if (strcmp(what, "take") == 0) {
         return take(first, second);

@@ -51,6 +51,17 @@ def test_far_memory_grows(lab, _):
     verified(lab, 'far')
 
 
+def test_growth_reaches_the_program(lab, _):
+    """mmap refuses what could never fit, until it can; meminfo tells the same."""
+    launch(lab, 'grows', BEHAVE, 'grow', '64', far='24M')
+    lab.wait_until(lambda: b'ENOMEM' in stdout_of(lab, 'grows'), 'the refusal', 30)
+    change(lab, 'resize', 'grows', '--far-memory', '80M')
+    done = lab.ctl('wait', 'grows', limit_s=90)
+    expect_equal(done.returncode, 0, done.stdout + done.stderr)
+    expect_equal(stdout_of(lab, 'grows'), b'ENOMEM\nfar memory 80 MiB\nfilled\nverified\n', 'output')
+    wait_all_free(lab)
+
+
 def frames_mib(lab, name):
     return lab.instance(name)['live']['counters']['frames_total'] * 4096 >> 20
 

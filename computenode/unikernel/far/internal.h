@@ -49,7 +49,7 @@ struct pager {
     _Atomic(uint64_t) *root;
     bool has_far;
     _Atomic uint32_t reserve_max; /* of pager_cpu.reserve; half of it is what is aimed at */
-    uint64_t far_bytes;
+    _Atomic uint64_t far_bytes;
     uint64_t image_bytes; /* local memory that is not in the frame table */
     _Atomic uint64_t local_bytes;
     /* Watermarks of the pool of free frames; pager_resize() changes them. */

@@ -38,7 +38,7 @@ int range_of(uint64_t va, uint64_t length, uint64_t *ret_end)
 
 bool space_can_hold(uint64_t bytes)
 {
-    return bytes <= pager.local_bytes + pager.far_bytes;
+    return bytes <= atomic_load(&pager.local_bytes) + atomic_load(&pager.far_bytes);
 }
 
 void space_remove(struct mm *mm, uint64_t start, uint64_t end)

@@ -102,7 +102,7 @@ static void device_set(const struct pager_config *config)
         }
     }
     pager.has_far = true;
-    pager.far_bytes = config->far_bytes;
+    atomic_store(&pager.far_bytes, config->far_bytes);
 }
 
 void pager_init(const struct pager_config *config)

@@ -43,6 +43,13 @@ int pager_prefetcher_set(const char *name, uint32_t length) MUST_CHECK;
 int pager_resize(uint64_t local_bytes, uint64_t *ret_bytes) MUST_CHECK;
 
 /*
+ * Changes how much far memory may be held: for what programs are told and may map. What holds is
+ * what the device accepts; after growth, pages that it refused are tried again. Any context.
+ */
+void pager_far_set(uint64_t far_bytes);
+uint64_t pager_far_bytes(void);
+
+/*
  * Once, after frames_init(). A prefetcher that does not exist counts as none; a far device that is
  * smaller than 2^48 bytes is refused (klog) and counts as no far memory.
  */

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* pager_resize(): more or less local memory while the program runs. */
+/* More or less memory while the program runs. */
 #include <errno.h>
 
 #include "computenode/unikernel/far/frame_table.h"
@@ -7,6 +7,7 @@
 #include "computenode/unikernel/far/io.h"
 #include "computenode/unikernel/far/pager.h"
 #include "computenode/unikernel/far/reclaim.h"
+#include "computenode/unikernel/far/writeback.h"
 
 #define WORKING_MIN                                                                                \
     256 /* frames beside those that can't be evicted, with which programs still run */
@@ -63,4 +64,17 @@ int pager_resize(uint64_t local_bytes, uint64_t *ret_bytes)
     shrink();
     *ret_bytes = bytes_of(frame_limit() + frame_excess());
     return 0;
+}
+
+void pager_far_set(uint64_t far_bytes)
+{
+    uint64_t before = atomic_exchange(&pager.far_bytes, far_bytes);
+    if (far_bytes > before) {
+        writeback_room_again();
+    }
+}
+
+uint64_t pager_far_bytes(void)
+{
+    return atomic_load(&pager.far_bytes);
 }

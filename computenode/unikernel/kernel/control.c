@@ -202,6 +202,16 @@ static void take_resize(const uint8_t *body, uint32_t length)
     send(CTL_RESIZED, answer, sizeof(answer), NULL, 0);
 }
 
+static void take_far(const uint8_t *body, uint32_t length)
+{
+    if (length != 8) {
+        channel_broken("far memory without a size");
+        return;
+    }
+    pager_far_set(le64_load(body));
+    linux_memory_changed();
+}
+
 /* Handles a whole record. False: it has to wait. */
 static bool take_record(const struct ctl_header *header)
 {
@@ -217,6 +227,9 @@ static bool take_record(const struct ctl_header *header)
         return true;
     case CTL_RESIZE:
         take_resize(body, header->length);
+        return true;
+    case CTL_FAR:
+        take_far(body, header->length);
         return true;
     default:
         channel_broken("a record that only the guest sends");

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "computenode/unikernel/far/pager.h"
 #include "computenode/unikernel/fs/devfs.h"
 #include "computenode/unikernel/fs/erofs.h"
 #include "computenode/unikernel/fs/rootcache.h"
@@ -28,6 +29,12 @@ static uint64_t local_bytes(void)
     const struct bootspec *spec = boot_spec();
     return spec->local_bytes != 0 ? MIN(spec->local_bytes, machine_ram_bytes())
                                   : machine_ram_bytes();
+}
+
+/* Files may take half of all memory. */
+void linux_memory_changed(void)
+{
+    content_limit_set((local_bytes() + pager_far_bytes()) / PAGE_BYTES / 2);
 }
 
 static void mount_root(void)
@@ -88,7 +95,7 @@ static void make_tree(void)
     if (rc != 0) {
         refuse("file tree", "no memory left for it; raise --local-memory");
     }
-    content_limit_set((local_bytes() + boot_spec()->far_bytes) / PAGE_BYTES / 2);
+    linux_memory_changed();
 }
 
 static void enter_directory(struct process *p)

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "computenode/unikernel/far/pager.h"
 #include "computenode/unikernel/linux/call.h"
 #include "computenode/unikernel/linux/system.h"
 
@@ -26,14 +27,13 @@ int64_t sys_uname(const struct call *c)
 
 void system_memory(struct system_memory *ret)
 {
-    const struct bootspec *spec = boot_spec();
     struct gueststats sum;
     const struct gueststats *stats = &sum;
     machine_stats_read(&sum);
     ret->local_bytes = stats->frames_total * PAGE_BYTES;
     ret->local_free_bytes = stats->frames_free * PAGE_BYTES;
-    ret->far_bytes = spec->far_bytes;
-    ret->far_used_bytes = MIN(stats->pages_remote * PAGE_BYTES, spec->far_bytes);
+    ret->far_bytes = pager_far_bytes();
+    ret->far_used_bytes = MIN(stats->pages_remote * PAGE_BYTES, ret->far_bytes);
 }
 
 /* Far memory is memory: a program that sizes itself by RAM should see all of it. */

@@ -329,6 +329,10 @@ void linux_signal(int signal)
 {
 }
 
+void linux_memory_changed(void)
+{
+}
+
 void linux_attention(struct user_regs *regs)
 {
     fail("signal", 0);

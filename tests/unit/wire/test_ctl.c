@@ -10,7 +10,7 @@ static void test_header_round_trip(void)
 {
     static const uint16_t types[] = {CTL_HELLO,   CTL_LOG,   CTL_OUTPUT,  CTL_EXIT,
                                      CTL_SYSCALL, CTL_TUNED, CTL_RESIZED, CTL_SIGNAL,
-                                     CTL_INPUT,   CTL_TUNE,  CTL_RESIZE};
+                                     CTL_INPUT,   CTL_TUNE,  CTL_RESIZE,  CTL_FAR};
     for (size_t i = 0; i < ARRAY_LEN(types); i++) {
         uint8_t data[CTL_HEADER_BYTES];
         struct ctl_header header = {types[i], CTL_BODY_BYTES_MAX}, back;
@@ -38,7 +38,7 @@ static void test_bad_headers(void)
     EXPECT_EQ(decode(CTL_MAGIC, 0, 0), -EPROTO);
     EXPECT_EQ(decode(CTL_MAGIC, CTL_RESIZED + 1, 0), -EPROTO);
     EXPECT_EQ(decode(CTL_MAGIC, CTL_SIGNAL - 1, 0), -EPROTO);
-    EXPECT_EQ(decode(CTL_MAGIC, CTL_RESIZE + 1, 0), -EPROTO);
+    EXPECT_EQ(decode(CTL_MAGIC, CTL_FAR + 1, 0), -EPROTO);
     EXPECT_EQ(decode(CTL_MAGIC, CTL_LOG, CTL_BODY_BYTES_MAX + 1), -EMSGSIZE);
 }
 
