@@ -58,7 +58,8 @@ def test_growth_reaches_the_program(lab, _):
     change(lab, 'resize', 'grows', '--far-memory', '80M')
     done = lab.ctl('wait', 'grows', limit_s=90)
     expect_equal(done.returncode, 0, done.stdout + done.stderr)
-    expect_equal(stdout_of(lab, 'grows'), b'ENOMEM\nfar memory 80 MiB\nfilled\nverified\n', 'output')
+    expect_equal(stdout_of(lab, 'grows'), b'ENOMEM\nfar memory 80 MiB\nfilled\nverified\n',
+                 'output')
     wait_all_free(lab)
 
 

@@ -182,4 +182,7 @@ void kwin_free(uint64_t va, uint64_t page_count);
 /* Gives the frames and far memory of these pages back; they read as zeros. */
 void kwin_discard(uint64_t va, uint64_t page_count);
 
+/* Far memory that may be held, in bytes; it may grow and shrink. */
+uint64_t mm_far_bytes(void);
+
 #endif

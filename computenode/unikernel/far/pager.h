@@ -47,7 +47,6 @@ int pager_resize(uint64_t local_bytes, uint64_t *ret_bytes) MUST_CHECK;
  * what the device accepts; after growth, pages that it refused are tried again. Any context.
  */
 void pager_far_set(uint64_t far_bytes);
-uint64_t pager_far_bytes(void);
 
 /*
  * Once, after frames_init(). A prefetcher that does not exist counts as none; a far device that is

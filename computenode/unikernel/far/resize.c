@@ -5,6 +5,7 @@
 #include "computenode/unikernel/far/frame_table.h"
 #include "computenode/unikernel/far/internal.h"
 #include "computenode/unikernel/far/io.h"
+#include "computenode/unikernel/far/mm.h"
 #include "computenode/unikernel/far/pager.h"
 #include "computenode/unikernel/far/reclaim.h"
 #include "computenode/unikernel/far/writeback.h"
@@ -74,7 +75,7 @@ void pager_far_set(uint64_t far_bytes)
     }
 }
 
-uint64_t pager_far_bytes(void)
+uint64_t mm_far_bytes(void)
 {
     return atomic_load(&pager.far_bytes);
 }

@@ -114,7 +114,7 @@ void linux_attention(struct user_regs *regs);
 /* A signal came from outside, for the program. In a thread of the kernel's own. */
 void linux_signal(int signal);
 
-/* There may be more or less far memory than before (pager_far_bytes()). Kernel lock held. */
+/* There may be more or less far memory than before (mm_far_bytes()). Kernel lock held. */
 void linux_memory_changed(void);
 
 #endif

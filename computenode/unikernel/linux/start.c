@@ -3,7 +3,7 @@
 #include <errno.h>
 #include <string.h>
 
-#include "computenode/unikernel/far/pager.h"
+#include "computenode/unikernel/far/mm.h"
 #include "computenode/unikernel/fs/devfs.h"
 #include "computenode/unikernel/fs/erofs.h"
 #include "computenode/unikernel/fs/rootcache.h"
@@ -34,7 +34,7 @@ static uint64_t local_bytes(void)
 /* Files may take half of all memory. */
 void linux_memory_changed(void)
 {
-    content_limit_set((local_bytes() + pager_far_bytes()) / PAGE_BYTES / 2);
+    content_limit_set((local_bytes() + mm_far_bytes()) / PAGE_BYTES / 2);
 }
 
 static void mount_root(void)

@@ -3,7 +3,7 @@
 #include <errno.h>
 #include <string.h>
 
-#include "computenode/unikernel/far/pager.h"
+#include "computenode/unikernel/far/mm.h"
 #include "computenode/unikernel/linux/call.h"
 #include "computenode/unikernel/linux/system.h"
 
@@ -32,7 +32,7 @@ void system_memory(struct system_memory *ret)
     machine_stats_read(&sum);
     ret->local_bytes = stats->frames_total * PAGE_BYTES;
     ret->local_free_bytes = stats->frames_free * PAGE_BYTES;
-    ret->far_bytes = pager_far_bytes();
+    ret->far_bytes = mm_far_bytes();
     ret->far_used_bytes = MIN(stats->pages_remote * PAGE_BYTES, ret->far_bytes);
 }
 
