@@ -9,8 +9,7 @@
 #include "cli/session.h"
 #include "cli/table.h"
 
-static void print_tuned(const struct cli *cli, const char *name, const char *setting,
-                        const Dilos__InstanceTuned *tuned)
+static void print_tuned(const struct cli *cli, const char *name, const char *setting)
 {
     if (cli->output == CLI_OUTPUT_JSON) {
         struct json j;
@@ -18,14 +17,12 @@ static void print_tuned(const struct cli *cli, const char *name, const char *set
         json_object(&j, NULL);
         json_text(&j, "name", name);
         json_text(&j, "setting", setting);
-        json_text(&j, "text", tuned->text);
         json_object_end(&j);
         json_fini(&j);
     } else if (cli->quiet) {
         printf("%s\n", name);
     } else {
-        printf("%s: %s%s%s\n", name, setting, tuned->text[0] == '\0' ? "" : ": ",
-               table_tame(tuned->text));
+        printf("%s: %s\n", name, setting);
     }
 }
 
@@ -45,13 +42,13 @@ int cmd_tune(struct cli *cli)
     Dilos__Tune request = DILOS__TUNE__INIT;
     request.name = rest.items[0];
     request.setting = rest.items[1];
-    Dilos__InstanceTuned *tuned;
+    Dilos__Empty *empty;
     exit_code = session_call(s, DILOS__MESSAGE_TYPE__MESSAGE_TUNE, &request.base,
-                             &dilos__instance_tuned__descriptor, SESSION_TIMEOUT_MS, &tuned);
+                             &dilos__empty__descriptor, SESSION_TIMEOUT_MS, &empty);
     session_close(s);
     if (exit_code == EXIT_DONE) {
-        print_tuned(cli, request.name, request.setting, tuned);
-        dilos__instance_tuned__free_unpacked(tuned, NULL);
+        print_tuned(cli, request.name, request.setting);
+        dilos__empty__free_unpacked(empty, NULL);
     }
     return exit_code;
 }

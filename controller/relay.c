@@ -8,13 +8,16 @@
 #include "controller/info.h"
 #include "controller/internal.h"
 
+#define RELAY_SETTING_BYTES 128u
+
 /* Several agents may be asked for one answer. */
 struct relay {
     struct controller *controller;
     struct rpc_request *request;
-    Dilos__InstanceInfo *instance; /* inspect: waits for its live figures */
-    Dilos__ImageList images;       /* image list: of all agents so far */
-    uint64_t far_bytes;            /* resize: as it is to be; 0: as it was */
+    Dilos__InstanceInfo *instance;     /* inspect: waits for its live figures */
+    Dilos__ImageList images;           /* image list: of all agents so far */
+    uint64_t far_bytes;                /* resize: as it is to be; 0: as it was */
+    char setting[RELAY_SETTING_BYTES]; /* tune */
     char instance_id[CORE_ID_BYTES];
     uint32_t waiting; /* agents that have not answered */
 };
@@ -244,18 +247,98 @@ static uint32_t running_or_fail(struct controller *c, const char *name, struct r
     return slot;
 }
 
+/* The stored specification of the relay's instance. NULL: answered. */
+static Dilos__InstanceSpec *stored_spec(struct relay *relay)
+{
+    const struct core *core = relay->controller->core;
+    uint32_t slot = core_find_instance_id(core, relay->instance_id);
+    const struct instance_spec *stored = slot == CORE_NONE ? NULL : &core->specs[slot];
+    Dilos__InstanceSpec *spec =
+        stored == NULL ? NULL : dilos__instance_spec__unpack(NULL, stored->bytes, stored->data);
+    if (spec == NULL) {
+        rpc_fail(relay->request, DILOS__ERROR_CODE__ERROR_NOT_FOUND, "the instance was removed",
+                 "dilosctl ps");
+    }
+    return spec;
+}
+
+/* setting NULL: sizes. The request is answered when it is stored. */
+static void spec_keep(struct relay *relay, const Dilos__InstanceSpec *spec, const char *setting)
+{
+    size_t bytes = dilos__instance_spec__get_packed_size(spec);
+    uint8_t *packed = info_zeroed(bytes, 1);
+    (void)dilos__instance_spec__pack(spec, packed);
+    const struct core_event event = {.kind = CORE_RESIZE,
+                                     .token = (uintptr_t)relay->request,
+                                     .instance_id = relay->instance_id,
+                                     .reason = setting,
+                                     .local_bytes = spec->local_bytes,
+                                     .far_bytes = spec->far_bytes,
+                                     .spec = packed,
+                                     .spec_bytes = (uint32_t)bytes};
+    controller_event(relay->controller, &event);
+    free(packed);
+}
+
+/* Stores what the agent has done, so that it is known whoever asks, also after a restart. */
+static void tune_done(void *context, const ProtobufCMessage *reply, const Dilos__Error *error)
+{
+    static const char prefetch[] = "prefetch=";
+    struct relay *relay = context;
+    Dilos__InstanceSpec *spec = NULL;
+    (void)reply;
+    if (error != NULL) {
+        rpc_fail(relay->request, error->code, error->message, error->remedy);
+    } else {
+        spec = stored_spec(relay);
+    }
+    if (spec != NULL) {
+        char *before = spec->prefetch;
+        if (strncmp(relay->setting, prefetch, sizeof(prefetch) - 1) == 0) {
+            spec->prefetch = relay->setting + sizeof(prefetch) - 1;
+        }
+        spec_keep(relay, spec, relay->setting);
+        spec->prefetch = before;
+        dilos__instance_spec__free_unpacked(spec, NULL);
+    }
+    relay_close(relay);
+}
+
+static void tune_ask(struct controller *c, uint32_t slot, const char *setting,
+                     struct rpc_request *request)
+{
+    const struct instance *instance = &c->core->instances[slot];
+    struct session *s = session_of_agent(c, instance->agent);
+    struct relay *relay = s == NULL ? NULL : relay_open(c, request);
+    Dilos__InstanceTune tune = DILOS__INSTANCE_TUNE__INIT;
+    if (s == NULL) {
+        rpc_fail(request, DILOS__ERROR_CODE__ERROR_UNAVAILABLE, "its agent is not connected",
+                 "start dilos-agent on its host, then try again");
+    } else if (relay != NULL) {
+        core_text(relay->setting, sizeof(relay->setting), setting);
+        core_text(relay->instance_id, sizeof(relay->instance_id), instance->instance_id);
+        tune.instance_id = relay->instance_id;
+        tune.setting = relay->setting;
+        if (rpc_call(s->connection, DILOS__MESSAGE_TYPE__MESSAGE_INSTANCE_TUNE, &tune.base,
+                     &dilos__instance_tuned__descriptor, RELAY_TIMEOUT_MS, tune_done, relay) != 0) {
+            rpc_fail(request, DILOS__ERROR_CODE__ERROR_UNAVAILABLE, "the agent is too busy",
+                     "try again later");
+            relay_close(relay);
+        }
+    }
+}
+
 void on_tune(void *context, struct rpc_connection *connection, struct rpc_request *request,
              const ProtobufCMessage *message)
 {
     struct controller *c = context;
     const Dilos__Tune *m = (const Dilos__Tune *)message;
     uint32_t slot = running_or_fail(c, m->name, request);
-    if (slot != CORE_NONE) {
-        Dilos__InstanceTune tune = DILOS__INSTANCE_TUNE__INIT;
-        tune.instance_id = c->core->instances[slot].instance_id;
-        tune.setting = m->setting;
-        ask_one(c, c->core->instances[slot].agent, DILOS__MESSAGE_TYPE__MESSAGE_INSTANCE_TUNE,
-                &tune.base, &dilos__instance_tuned__descriptor, RELAY_TIMEOUT_MS, request);
+    if (slot != CORE_NONE && strlen(m->setting) >= RELAY_SETTING_BYTES) {
+        rpc_fail(request, DILOS__ERROR_CODE__ERROR_INVALID, "the setting is too long",
+                 "for example prefetch=none");
+    } else if (slot != CORE_NONE) {
+        tune_ask(c, slot, m->setting, request);
     }
     (void)connection;
 }
@@ -263,31 +346,13 @@ void on_tune(void *context, struct rpc_connection *connection, struct rpc_reques
 /* Stores what the agent has done. */
 static void resize_keep(struct relay *relay, const Dilos__InstanceResized *resized)
 {
-    struct controller *c = relay->controller;
-    uint32_t slot = core_find_instance_id(c->core, relay->instance_id);
-    const struct instance_spec *stored = slot == CORE_NONE ? NULL : &c->core->specs[slot];
-    Dilos__InstanceSpec *spec =
-        stored == NULL ? NULL : dilos__instance_spec__unpack(NULL, stored->bytes, stored->data);
-    if (spec == NULL) {
-        rpc_fail(relay->request, DILOS__ERROR_CODE__ERROR_NOT_FOUND, "the instance was removed",
-                 "dilosctl ps");
-        return;
+    Dilos__InstanceSpec *spec = stored_spec(relay);
+    if (spec != NULL) {
+        spec->local_bytes = resized->local_bytes;
+        spec->far_bytes = relay->far_bytes != 0 ? relay->far_bytes : spec->far_bytes;
+        spec_keep(relay, spec, NULL);
+        dilos__instance_spec__free_unpacked(spec, NULL);
     }
-    spec->local_bytes = resized->local_bytes;
-    spec->far_bytes = relay->far_bytes != 0 ? relay->far_bytes : spec->far_bytes;
-    size_t bytes = dilos__instance_spec__get_packed_size(spec);
-    uint8_t *packed = info_zeroed(bytes, 1);
-    (void)dilos__instance_spec__pack(spec, packed);
-    const struct core_event event = {.kind = CORE_RESIZE,
-                                     .token = (uintptr_t)relay->request,
-                                     .instance_id = relay->instance_id,
-                                     .local_bytes = spec->local_bytes,
-                                     .far_bytes = spec->far_bytes,
-                                     .spec = packed,
-                                     .spec_bytes = (uint32_t)bytes};
-    controller_event(c, &event);
-    free(packed);
-    dilos__instance_spec__free_unpacked(spec, NULL);
 }
 
 static void resize_done(void *context, const ProtobufCMessage *reply, const Dilos__Error *error)

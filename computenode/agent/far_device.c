@@ -19,7 +19,7 @@
 #define LOOK_NS       100000ull /* while polling, socket and mailbox are looked at so often */
 #define SLEEP_MS_MAX  1000
 #define REFUSED_NS    100000000ull /* so long nothing is asked for after a refusal */
-#define STOP_MS_MAX   2000u
+#define STOP_MS_MAX   500u
 #define ENDPOINT_TEXT 256u
 
 enum command_kind { COMMAND_GRANT, COMMAND_REFUSE, COMMAND_FAR, COMMAND_LIVE, COMMAND_STOP };

@@ -8,6 +8,11 @@
 #include "lib/base/bytes.h"
 
 #define HELLO_BYTES 16u
+/*
+ * The kernel has said its last word: then QEMU leaves by itself, or is killed, as when it waits for
+ * requests that a silent memory node does not answer.
+ */
+#define EXIT_MS_MAX 1500u
 
 static const char *const level_names[] = {"error", "warning", "info"};
 
@@ -108,7 +113,7 @@ static void on_exit(struct instance *instance, const uint8_t *body, uint32_t len
         return; /* only once, or a guest could put off its end for ever */
     }
     verdict(instance, &end);
-    instance_timer(instance, 5000); /* QEMU leaves by itself; if not, it is killed */
+    instance_timer(instance, EXIT_MS_MAX);
 }
 
 static void on_record(void *context, uint16_t type, const uint8_t *body, uint32_t length)

@@ -238,6 +238,10 @@ static void apply_resize(struct core *core, const struct command *command)
     memcpy(core->specs[slot].data, command->spec.data, command->spec.bytes);
     bitmap_set(core->dirty.instances, slot);
     bitmap_set(core->dirty.specs, slot);
+    if (command->reason[0] != '\0') {
+        remember(core, command->time_ns, "instance.tuned", instance->name, "%s", command->reason);
+        return;
+    }
     remember(core, command->time_ns, "instance.resized", instance->name, "local %lluM, far %lluM",
              (unsigned long long)(instance->local_bytes / MIB),
              (unsigned long long)(instance->far_bytes / MIB));

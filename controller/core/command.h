@@ -24,7 +24,7 @@ enum command_kind {
     COMMAND_RELEASE,        /* extents (held, each with its generation) are revoked */
     COMMAND_REVOKED,        /* extents (revoking or lost) are free */
     COMMAND_REMOVE,         /* instance that has ended is forgotten */
-    COMMAND_RESIZE,         /* instance, new_instance (sizes only), spec: with the new sizes */
+    COMMAND_RESIZE,         /* instance, new_instance (sizes only), spec; reason: of a setting */
     COMMAND_ACCESS_REFUSED, /* node, state: 1 if instance counts, instance, reason */
     COMMAND_KIND_COUNT
 };

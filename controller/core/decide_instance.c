@@ -262,6 +262,7 @@ void decide_resize(const struct core *core, const struct core_event *e, struct d
     command->instance = slot;
     command->new_instance.local_bytes = e->local_bytes;
     command->new_instance.far_bytes = e->far_bytes;
+    core_text(command->reason, sizeof(command->reason), e->reason == NULL ? "" : e->reason);
     command->spec.bytes = e->spec_bytes;
     memcpy(command->spec.data, e->spec, e->spec_bytes);
 }

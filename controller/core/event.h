@@ -20,11 +20,12 @@ enum core_event_kind {
     CORE_START_DONE,      /* instance_id, error: the agent's answer: reply */
     CORE_STOP,            /* name, grace_ms: reply */
     CORE_REMOVE,          /* name: reply */
-    CORE_RESIZE,          /* instance_id, sizes, spec: its agent has done it: reply */
-    CORE_ACQUIRE,         /* session, key, instance_id, slab_count: reply */
-    CORE_GRANT_DONE,      /* acquire, generation, node_slot, error, keys */
-    CORE_RELEASE,         /* session, instance_id, released: reply */
-    CORE_REVOKE_DONE,     /* session, error */
+    CORE_RESIZE,      /* instance_id, sizes, spec: its agent has done it: reply; reason: a setting
+                       * was changed, that one, not a size */
+    CORE_ACQUIRE,     /* session, key, instance_id, slab_count: reply */
+    CORE_GRANT_DONE,  /* acquire, generation, node_slot, error, keys */
+    CORE_RELEASE,     /* session, instance_id, released: reply */
+    CORE_REVOKE_DONE, /* session, error */
     CORE_EVENT_COUNT
 };
 

@@ -264,6 +264,10 @@ static void follow_event(struct flow *f, const struct core_event *e, bool change
         revoke_done(f, e);
         break;
     case CORE_RESIZE:
+        if (e->reason != NULL) {
+            reply_empty(f, e->token);
+            break;
+        }
         reply_instance(f, e->token, core_find_instance_id(f->core, e->instance_id));
         break;
     case CORE_ACCESS_REFUSED:

@@ -340,6 +340,57 @@ static void part_ids(void)
     expect("thread clock", clock_gettime(CLOCK_THREAD_CPUTIME_ID, &ts) == 0 && ts.tv_nsec > 0);
 }
 
+/* ---- affinity ---- */
+
+static bool stays_on(int cpu)
+{
+    cpu_set_t set;
+    CPU_ZERO(&set);
+    CPU_SET(cpu, &set);
+    if (sched_setaffinity(0, sizeof(set), &set) != 0) {
+        return false;
+    }
+    CPU_ZERO(&set);
+    bool same = sched_getaffinity(0, sizeof(set), &set) == 0 && CPU_COUNT(&set) == 1 &&
+                CPU_ISSET(cpu, &set);
+    for (int i = 0; i < 200; i++) {
+        same = same && sched_getcpu() == cpu;
+        sched_yield();
+    }
+    return same;
+}
+
+/* Goes round the processors, beginning with its own number. */
+static void *go_round(void *argument)
+{
+    intptr_t count = sysconf(_SC_NPROCESSORS_ONLN), good = 0;
+    for (intptr_t i = 0; i < count; i++) {
+        good += stays_on((int)(((intptr_t)argument + i) % count));
+    }
+    return (void *)(good == count ? (intptr_t)1 : (intptr_t)0);
+}
+
+static void part_affinity(void)
+{
+    pthread_t threads[4];
+    cpu_set_t before, after;
+    expect("affinity before", sched_getaffinity(0, sizeof(before), &before) == 0);
+    for (intptr_t i = 0; i < 4; i++) {
+        pthread_create(&threads[i], NULL, go_round, (void *)i);
+    }
+    for (int i = 0; i < 4; i++) {
+        void *good;
+        pthread_join(threads[i], &good);
+        expect("runs where it is bound to, and only there", good != NULL);
+    }
+    expect("a thread's own", sched_getaffinity(0, sizeof(after), &after) == 0);
+    expect("others' are as they were", CPU_EQUAL(&before, &after));
+    CPU_ZERO(&after);
+    expect("nowhere", sched_setaffinity(0, sizeof(after), &after) == -1 && errno == EINVAL);
+    expect("of no thread",
+           sched_setaffinity(99999999, sizeof(before), &before) == -1 && errno == ESRCH);
+}
+
 /* ---- many threads at once, detached ---- */
 
 static atomic_int many_done;
@@ -411,9 +462,10 @@ static const struct {
     const char *name;
     void (*run)(void);
 } parts[] = {
-    {"join", part_join},         {"queue", part_queue},   {"locks", part_locks},
-    {"timeouts", part_timeouts}, {"pipe", part_pipe},     {"ids", part_ids},
-    {"many", part_many},         {"robust", part_robust}, {"preempt", part_preempt},
+    {"join", part_join},         {"queue", part_queue}, {"locks", part_locks},
+    {"timeouts", part_timeouts}, {"pipe", part_pipe},   {"ids", part_ids},
+    {"affinity", part_affinity}, {"many", part_many},   {"robust", part_robust},
+    {"preempt", part_preempt},
 };
 
 int main(int argc, char **argv)

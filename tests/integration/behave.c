@@ -6,12 +6,13 @@
  *   behave segfault          touches address 0
  *   behave streams           one line on each of stdout and stderr
  *   behave hold MIB SECONDS  fills memory, then verifies it over and over for so long
- *   behave take MIB SECONDS  takes memory until MIB are held; says "ENOMEM" if it is refused
- * before; then reads all of it over and over for so long behave grow MIB          maps as much at
- * once; refused (it says "ENOMEM"), it tries until there is so much memory, and says how much far
- * memory meminfo tells then behave unknown           makes a system call that doesn't exist
+ *   behave take MIB SECONDS  takes memory piece by piece, then reads all of it for so long
+ *   behave grow MIB          maps it at once; refused ("ENOMEM"), tries until it is not; fills it
+ *   behave share MIB SECONDS writes a file through a shared mapping (it is pinned), then waits
+ *   behave unknown           makes a system call that doesn't exist
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -92,6 +93,32 @@ static int take(uint64_t mib, uint64_t seconds)
     return 0;
 }
 
+static int share(uint64_t bytes, uint64_t seconds)
+{
+    const struct timespec pause = {.tv_sec = (time_t)seconds};
+    int fd = open("/tmp/shared", O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    if (fd < 0 || ftruncate(fd, (off_t)bytes) != 0) {
+        return 3;
+    }
+    uint8_t *data = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    if (data == MAP_FAILED) {
+        return 3;
+    }
+    for (uint64_t at = 0; at < bytes; at += PAGE) {
+        data[at] = (uint8_t)(at / PAGE);
+    }
+    say("filled");
+    (void)nanosleep(&pause, NULL);
+    for (uint64_t at = 0; at < bytes; at += PAGE) {
+        if (data[at] != (uint8_t)(at / PAGE)) {
+            say("wrong data");
+            return 1;
+        }
+    }
+    say("verified");
+    return 0;
+}
+
 /* What /proc/meminfo says; 0: nothing. */
 static unsigned long far_total_kib(void)
 {
@@ -156,6 +183,9 @@ int main(int argc, char **argv)
     }
     if (strcmp(what, "grow") == 0) {
         return grow(first * MIB);
+    }
+    if (strcmp(what, "share") == 0) {
+        return share(first * MIB, second);
     }
     if (strcmp(what, "take") == 0) {
         return take(first, second);

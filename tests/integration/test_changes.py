@@ -4,7 +4,7 @@ import os
 import re
 import sys
 
-from support import BEHAVE, hold, launch, main, start_pool, stdout_of, wait_all_free
+from support import BEHAVE, hold, launch, main, run, start_pool, stdout_of, wait_all_free
 from lab import tap
 from lab.tap import expect, expect_equal, expect_in
 
@@ -28,7 +28,7 @@ def refused(lab, *words, because):
 
 
 def test_prefetcher(lab, _):
-    hold(lab, 'tuned', seconds='8')
+    hold(lab, 'tuned', seconds='25')
     expect_equal(lab.instance('tuned')['live']['prefetch'], 'readahead', 'at first')
     lab.wait_until(lambda: lab.instance('tuned')['live']['counters']['prefetch_issued'] > 1000,
                    'pages to be asked for ahead')
@@ -37,7 +37,16 @@ def test_prefetcher(lab, _):
     expect_equal(lab.instance('tuned')['live']['prefetch'], 'readahead', 'afterwards')
     change(lab, 'tune', 'tuned', 'prefetch=none')
     expect_equal(lab.instance('tuned')['live']['prefetch'], 'none', 'off')
+    expect_equal(lab.instance('tuned')['spec']['prefetch'], 'none', 'at the controller')
+    controller = lab.daemons[0]
+    controller.kill()
+    controller.start()
+    lab.wait_until(lambda: lab.ctl_quiet('status'), 'the controller to answer again')
+    lab.wait_up(nodes=2, agents=1)
+    expect_equal(lab.instance('tuned')['spec']['prefetch'], 'none', 'after a restart')
+    expect_equal(lab.instance('tuned')['live']['prefetch'], 'none', 'where it runs')
     change(lab, 'tune', 'tuned', 'prefetch=trend')
+    expect_equal(lab.instance('tuned')['spec']['prefetch'], 'trend', 'at last')
     verified(lab, 'tuned')
 
 
@@ -85,6 +94,31 @@ def test_local_memory_up_and_down(lab, _):
     change(lab, 'resize', 'local', '--local-memory', least)
     change(lab, 'resize', 'local', '--local-memory', '20M')
     verified(lab, 'local')
+
+
+def test_pinned_pages(lab, _):
+    """A shared mapping is pinned: no resize below it; more than half of local memory is refused."""
+    launch(lab, 'pins', BEHAVE, 'share', '6', '8', local='20M')
+    lab.wait_until(lambda: b'filled' in stdout_of(lab, 'pins'), 'the mapping to be written', 30)
+    refused(lab, 'resize', 'pins', '--local-memory', '8M', because='at least')
+    least = int(re.search(r'remedy: --local-memory (\d+)M', lab.ctl(
+        'resize', 'pins', '--local-memory', '8M').stderr)[1])
+    expect(8 < least < 20, f'at least {least}M')
+    change(lab, 'resize', 'pins', '--local-memory', f'{least}M')
+    verified(lab, 'pins')
+    ended = run(lab, 'greedy', BEHAVE, 'share', '12', '0', local='16M')
+    expect_equal(ended['exit_kind'], 'no-memory', ended['reason'])
+    expect_in('--local-memory', ended['reason'], 'the reason')
+    kernel = lab.ctl('logs', 'greedy', '--stream', 'kernel').stdout
+    expect_in('pinned by shared file mappings', kernel, 'the cause')
+    wait_all_free(lab)
+
+
+def test_no_such_prefetcher(lab, _):
+    done = launch(lab, 'odd', '/bin/true', options=('--wait', '--prefetch', 'clairvoyant'))
+    expect_equal(done.returncode, 4, done.stdout + done.stderr)
+    expect_in('clairvoyant', done.stderr, 'what is wrong')
+    expect_in('none, readahead, trend', done.stderr, 'what there is')
 
 
 def test_more_processors_than_the_host_has(lab, _):

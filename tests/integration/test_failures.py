@@ -6,8 +6,8 @@ import subprocess
 import sys
 import time
 
-from support import (BEHAVE, Lab, LabError, expect_good, hold, run, start_pool, stdout_of, tap,
-                     wait_all_free)
+from support import (BEHAVE, FIRE, Lab, LabError, expect_good, hold, launch, run, start_pool,
+                     stdout_of, tap, wait_all_free)
 from lab.lab import program
 from lab.tap import expect, expect_equal, expect_in
 
@@ -164,6 +164,27 @@ def test_memory_node_dies(lab, members):
     expect(after['arena_id'] != before['arena_id'], 'another arena')
     wait_all_free(lab)
     expect_good(run(lab, 'again', BEHAVE, 'hold', '32', '0'))
+
+
+def test_threads_whose_memory_is_gone(lab, members):
+    """One thread faults on a page that is lost: all end with that reason, and nothing of what the
+    others did meanwhile is taken for a result."""
+    fresh(lab, members)
+    done = launch(lab, 'burning', FIRE, '4', '3072', '100000000', '1', local='12M', far='62M',
+                  options=('--vcpus', '3'))
+    expect_equal(done.returncode, 0, done.stderr)
+    lab.wait_until(lambda: b'round' in stdout_of(lab, 'burning'), 'its threads to run', 60)
+    used = {e['node'] for e in lab.json('slab', 'list', '--instance', 'burning')['extents']}
+    node = sorted(used)[0]
+    members[node].kill()
+    instance = lab.wait_state('burning', ('failed', 'exited'), 60)
+    expect_equal(instance['exit_kind'], 'far-lost', instance['reason'])
+    expect_in(node, instance['reason'], 'the node is named')
+    output = stdout_of(lab, 'burning')
+    expect(b'wrong' not in output and b'good' not in output, output[-500:])
+    members[node].start()
+    lab.wait_up(nodes=2, agents=1)
+    wait_all_free(lab)
 
 
 def main():

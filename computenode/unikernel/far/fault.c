@@ -147,7 +147,7 @@ static int fault_alias(struct mm *mm, pte_t *pte, uint64_t va, const struct area
         return r == -EFAULT ? -ERANGE : r;
     }
     CHECK(va_is_window(window_va));
-    if (atomic_load(&pager.pinned_count) >= frame_limit() / 2) {
+    if (!pin_allowed()) {
         return -ENOMEM;
     }
     struct frame *frame;

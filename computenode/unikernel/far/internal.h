@@ -132,4 +132,7 @@ static inline void spin_unlock(struct spin *s)
     atomic_store_explicit(&s->taken, 0, memory_order_release);
 }
 
+/* May one more frame be pinned? At most half of all; the log names the cause the first time. */
+bool pin_allowed(void);
+
 #endif

@@ -6,6 +6,7 @@
 #include "computenode/unikernel/far/internal.h"
 #include "computenode/unikernel/far/page_table.h"
 #include "computenode/unikernel/far/space.h"
+#include "computenode/unikernel/kernel/kernel.h"
 #include "lib/base/check.h"
 
 #define PIN_ATTEMPTS_MAX 4
@@ -38,6 +39,22 @@ static int pin_page(struct mm *mm, uint64_t va, bool write, struct frame **ret)
     return -ENOMEM;
 }
 
+bool pin_allowed(void)
+{
+    static _Atomic bool told;
+    uint64_t pinned_count = atomic_load(&pager.pinned_count);
+    if (pinned_count < frame_limit() / 2) {
+        return true;
+    }
+    if (!atomic_exchange(&told, true)) {
+        klog(CTL_LEVEL_WARNING,
+             "%llu KiB are pinned by shared file mappings and I/O, which is half of local memory: "
+             "more is refused (ENOMEM); give the instance more --local-memory (launch or resize)",
+             (unsigned long long)(pinned_count * PAGE_BYTES / KIB));
+    }
+    return false;
+}
+
 /* Adds a piece, or makes the last one longer. false: `max` pieces are full. */
 static bool piece_add(struct mm_piece *pieces, uint32_t *count, uint32_t max, uint64_t pa,
                       uint32_t length)
@@ -61,7 +78,7 @@ int mm_pin(struct mm *mm, uint64_t va, uint64_t length, bool write, struct mm_pi
     uint64_t done = 0;
     int r = length > MM_USER_END || va > MM_USER_END - length ? -EFAULT : 0;
     while (r == 0 && done < length) {
-        if (atomic_load(&pager.pinned_count) >= frame_limit() / 2) {
+        if (!pin_allowed()) {
             r = -ENOMEM;
             break;
         }

@@ -144,7 +144,10 @@ static void pager_start(void)
     };
     if (spec.prefetch.length != 0 &&
         !pager_prefetcher_exists(spec.prefetch.data, spec.prefetch.length)) {
-        machine_exit(CTL_REFUSED, 1, "the prefetcher of the boot specification does not exist");
+        char reason[128];
+        (void)ksnprintf(reason, sizeof(reason), "no prefetcher is named %.*s; there are: %s",
+                        (int)MIN(spec.prefetch.length, 32u), spec.prefetch.data, PAGER_PREFETCHERS);
+        machine_exit(CTL_REFUSED, 1, reason);
     }
     if (spec.far_bytes != 0 && devices.far == NULL) {
         machine_exit(CTL_REFUSED, 1,

@@ -19,7 +19,7 @@ BODIES = {
     'LOG_READ': ('LogRead', 'LogChunk'), 'STOP': ('Stop', 'InstanceInfo'),
     'WAIT': ('Wait', 'InstanceInfo'), 'IMAGE_BUILD': ('ImageBuild', 'ImageInfo'),
     'IMAGE_LIST': ('Empty', 'ImageList'), 'EVENT_LIST': ('EventFilter', 'EventList'),
-    'REMOVE': ('NameRef', 'Empty'), 'TUNE': ('Tune', 'InstanceTuned'),
+    'REMOVE': ('NameRef', 'Empty'), 'TUNE': ('Tune', 'Empty'),
     'RESIZE': ('Resize', 'InstanceInfo'),
 }
 NAMES = {SCHEMA.value('MESSAGE_' + name): name for name in BODIES}

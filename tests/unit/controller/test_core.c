@@ -198,6 +198,20 @@ static void resize(struct rig *rig, const char *id, uint64_t local_bytes, uint64
                                        .spec_bytes = sizeof(spec)});
 }
 
+static void tune(struct rig *rig, const char *id, const char *setting)
+{
+    static const uint8_t spec[2] = {4, 5};
+    uint32_t slot = core_find_instance_id(rig->core, id);
+    rig_event(rig, (struct core_event){.kind = CORE_RESIZE,
+                                       .token = 8,
+                                       .instance_id = id,
+                                       .reason = setting,
+                                       .local_bytes = rig->core->instances[slot].local_bytes,
+                                       .far_bytes = rig->core->instances[slot].far_bytes,
+                                       .spec = spec,
+                                       .spec_bytes = sizeof(spec)});
+}
+
 static bool may_not(const struct rig *rig, uint64_t far_bytes, const char *because)
 {
     struct refusal refusal = {.message = ""};
@@ -225,6 +239,12 @@ static void test_resize(void)
     EXPECT_EQ(rig.core->instances[0].local_bytes, 3 * MIB);
     EXPECT_EQ(rig.core->instances[0].far_bytes, 4 * MIB);
     EXPECT_EQ(rig.core->specs[0].bytes, 3);
+    tune(&rig, "idx", "prefetch=trend");
+    EXPECT(rig_find(&rig, ACTION_REPLY_EMPTY) != NULL);
+    EXPECT_EQ(rig.core->specs[0].bytes, 2);
+    EXPECT_EQ(rig.core->instances[0].far_bytes, 4 * MIB);
+    EXPECT_STR(rig.core->history[(rig.core->meta.history_count - 1) % CORE_HISTORY_MAX].kind,
+               "instance.tuned");
     rig_acquire(&rig, agent, "idx", 2, 3);
     rig_grant(&rig, true);
     EXPECT_EQ(rig.core->held[0], 7);
