@@ -13,6 +13,7 @@
 
 #include "computenode/agent/far_server.h"
 #include "computenode/agent/mailbox.h"
+#include "computenode/agent/poll_budget.h"
 #include "lib/base/check.h"
 #include "lib/sys/sys.h"
 
@@ -49,7 +50,8 @@ struct far_device {
     struct mailbox commands;  /* to the thread */
     struct mailbox events;    /* from the thread */
     struct far_server server; /* the thread's, like all below */
-    uint64_t refused_ns;      /* when the controller last had no slab */
+    struct poll_budget poll;
+    uint64_t refused_ns; /* when the controller last had no slab */
     uint64_t final_stats_address;
     bool stopping;
     bool broken;
@@ -302,10 +304,12 @@ static void device_sleep(struct far_device *device)
     nfds_t count = control_fds(device, fds);
     count += data_fds(device, fds + count, &must_poll);
     int timeout = must_poll ? 1 : SLEEP_MS_MAX;
+    uint64_t start_ns = sys_monotonic_ns();
     if (poll(fds, count, timeout) > 0) {
         take_control(device, fds);
         drain_kicks(device);
     }
+    poll_budget_slept(&device->poll, sys_monotonic_ns() - start_ns);
 }
 
 static void look_around(struct far_device *device)
@@ -370,7 +374,7 @@ static void *thread_main(void *context)
             looked_ns = now_ns;
             look_around(device);
         }
-        if (now_ns - busy_ns <= device->config.poll_ns) {
+        if (now_ns - busy_ns <= device->poll.ns) {
             continue;
         }
         if (device->server.session.broken || !far_server_arm(&device->server)) {
@@ -442,6 +446,7 @@ int far_device_open(const struct far_device_config *config, struct far_device **
     }
     device->config = *config;
     device->config.socket_path = NULL;
+    poll_budget_init(&device->poll, config->poll_ns);
     int r = mailbox_init(&device->commands);
     if (r < 0) {
         goto err_free;

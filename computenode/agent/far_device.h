@@ -21,8 +21,8 @@ struct far_device_config {
     const char *socket_path; /* made by far_device_open, removed by far_device_close */
     uint64_t slab_bytes;
     uint64_t far_bytes;
-    uint32_t queue_count;        /* 1..VHOST_QUEUES_MAX */
-    uint64_t poll_ns;            /* so long the thread polls in vain before it sleeps */
+    uint32_t queue_count; /* 1..VHOST_QUEUES_MAX */
+    uint64_t poll_ns;     /* polled in vain before a sleep: at least so long (poll_budget.h) */
     struct fabric_choice choice; /* its strings outlive the device */
 };
 
