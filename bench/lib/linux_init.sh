@@ -34,6 +34,9 @@ swap_on() {
     mkswap "/dev/$1" $2 >/dev/null && swapon "/dev/$1" || echo "@error no swap on $1"
 }
 
+# Linux turns huge pages off in small guests; who has memory enough has them on.
+[ "$swap" != none ] || echo always >/sys/kernel/mm/transparent_hugepage/enabled
+
 case $swap in
 far) swap_on vda "$swap_kib" ;;
 zram)
