@@ -27,6 +27,7 @@ struct export_counters {
     atomic_uint_fast64_t closed_protocol; /* broke a rule of lib/wire/pageop.h */
     atomic_uint_fast64_t closed_limit;    /* too many connections, no memory */
     atomic_uint_fast64_t closed_silent;   /* did not unmap in time */
+    atomic_uint_fast64_t exhausted; /* RDMA clients that got no queue pair, window or region */
 };
 
 static inline void export_count(atomic_uint_fast64_t *counter, uint64_t by)

@@ -248,6 +248,7 @@ static int listener_open(struct export_verbs *export, const char *text,
         return error;
     }
     listener->port.broken = queue_broken;
+    listener->port.windows_max = config->windows_max;
     listener->port.context = export;
     listener->open = true;
     export->listener_count++;

@@ -20,6 +20,7 @@ struct export_verbs_config {
     const char *addresses; /* ADDRESS:PORT, separated by commas; NULL: every port with an address */
     bool insecure;
     bool without_windows; /* for tests: as if the device had none */
+    uint32_t windows_max; /* for tests: as if the device had so many; 0: as it is */
 };
 
 /*

@@ -153,6 +153,8 @@ static uint8_t attach(struct vclient *client, struct verbsop_message *message)
         binding->sequence = message->sequence;
         memcpy(client->instance, grant.instance, sizeof(client->instance));
         status = VERBSOP_OK;
+    } else {
+        export_count(&client->context->counters->exhausted, 1);
     }
 out:
     explicit_bzero(&grant, sizeof(grant));
@@ -213,6 +215,7 @@ static int take_queue(struct vclient *client, const struct verbsop_message *mess
     } else {
         close_queue(client);
     }
+    export_count(&client->context->counters->exhausted, error == -ENOSPC ? 1 : 0);
     reply.status = queue_status(error);
     return say(client, &reply);
 }

@@ -196,9 +196,14 @@ void vport_look(struct vport *port)
 
 /* ---- window objects */
 
+static bool is_exhausted(const struct vport *port)
+{
+    return port->windows_max != 0 && port->window_count >= port->windows_max;
+}
+
 static struct ibv_mw *mw_make(struct vport *port)
 {
-    struct ibv_mw *mw = ibv_alloc_mw(port->pd, IBV_MW_TYPE_2);
+    struct ibv_mw *mw = is_exhausted(port) ? NULL : ibv_alloc_mw(port->pd, IBV_MW_TYPE_2);
     port->window_count += mw != NULL ? 1 : 0;
     return mw;
 }
@@ -331,8 +336,10 @@ static int open_mr(struct vport *port, const struct vqueue *queue, uint32_t slab
                    struct vwindow *ret)
 {
     struct ibv_mr *mr =
-        ibv_reg_mr(queue->pd, arena_slab_base(port->arena, slab), arena_slab_bytes(port->arena),
-                   (int)(access | IBV_ACCESS_LOCAL_WRITE));
+        is_exhausted(port)
+            ? NULL
+            : ibv_reg_mr(queue->pd, arena_slab_base(port->arena, slab),
+                         arena_slab_bytes(port->arena), (int)(access | IBV_ACCESS_LOCAL_WRITE));
     if (mr == NULL) {
         return -ENOSPC;
     }

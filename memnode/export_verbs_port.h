@@ -33,6 +33,7 @@ struct vport {
     bool *stuck;             /* one a slab: the device didn't close a window on it */
     bool lost;
     uint32_t window_count; /* of all queues, open or spare */
+    uint32_t windows_max;  /* for tests; 0: the device's */
     /* Called for each completion that is not of the operation under way: the queue `id` is broken.
      */
     void (*broken)(void *context, uint64_t id);

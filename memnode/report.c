@@ -104,6 +104,24 @@ static void fill_violation(struct report *report, const struct export_verbs_stat
         "expected right after slabs were taken back; else look at that instance's agent");
 }
 
+static void fill_exhausted(struct report *report, const struct node *node)
+{
+    char *detail;
+    char *remedy;
+    uint64_t count = export_counter(&node_counters(node)->exhausted);
+    if (count == 0) {
+        return;
+    }
+    add_health(report, "VERBS_EXHAUSTED", &detail, &remedy);
+    (void)snprintf(detail, REPORT_TEXT_BYTES,
+                   "%llu times since the start the RDMA device had no queue pair, window or region "
+                   "left: those clients use TCP",
+                   (unsigned long long)count);
+    (void)snprintf(remedy, REPORT_TEXT_BYTES,
+                   "larger slabs or fewer instances on this node, a device that has more (dilosctl "
+                   "node inspect), or more nodes");
+}
+
 static void fill_verbs(struct report *report, const struct node *node)
 {
     struct export_verbs_status status;
@@ -142,6 +160,7 @@ static void fill_verbs(struct report *report, const struct node *node)
         (void)snprintf(remedy, REPORT_TEXT_BYTES,
                        "bring it back and restart this node; pages move by the other fabrics");
     }
+    fill_exhausted(report, node);
     fill_violation(report, &status);
 }
 

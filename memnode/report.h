@@ -7,7 +7,7 @@
 #include "proto/dilos.pb-c.h"
 
 #define REPORT_COUNTERS   20u
-#define REPORT_HEALTH     8u
+#define REPORT_HEALTH     10u
 #define REPORT_TEXT_BYTES 192u
 
 /* Holds everything that the messages point to. Don't copy. */

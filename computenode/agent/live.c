@@ -119,6 +119,16 @@ static void add_device(struct counter_list *counters, const struct far_live *liv
     add(counters, "slabs_spare", live->slabs_spare, "slabs");
 }
 
+static const char *fallback_remedy(const struct far_live_peer *peer)
+{
+    const char *verbs = strstr(peer->fallback_reason, "verbs: ");
+    if (verbs == NULL || strncmp(verbs, "verbs: not offered", 18) == 0) {
+        return "see dilosctl node inspect for what the node offers";
+    }
+    return "see to what is said of verbs (dilosctl node inspect, dilos-memnode --check); after a "
+           "fall-back from RDMA it is tried again within a minute";
+}
+
 static void fill_fabrics(struct live_call *call, const struct far_live *live,
                          Dilos__InstanceLive *body)
 {
@@ -139,8 +149,7 @@ static void fill_fabrics(struct live_call *call, const struct far_live *live,
             dilos__health__init(health);
             health->code = (char *)(uintptr_t) "FABRIC_FALLBACK";
             health->detail = (char *)(uintptr_t)peer->fallback_reason;
-            health->remedy =
-                (char *)(uintptr_t) "see dilosctl node inspect for what the node offers";
+            health->remedy = (char *)(uintptr_t)fallback_remedy(peer);
             call->health_list[body->n_health++] = health;
         }
     }

@@ -7,77 +7,14 @@
 #include <unistd.h>
 
 #include "lib/base/check.h"
-#include "lib/fabric/attempt.h"
-#include "lib/fabric/provider.h"
-#include "lib/fabric/steady.h"
+#include "lib/fabric/steady_peer.h"
 #include "lib/sys/sys.h"
 
-#define SLOTS        512u
 #define NO_SLOT      UINT32_MAX
 #define POLL_BATCH   64u
 #define ATTACH_TOKEN (UINT64_C(1) << 32)
 #define USE_SHIFT    33 /* above it in a token: which use of the slot or binding is meant */
-#define NS_PER_MS    1000000ull
 #define TEXT_BYTES   256u
-
-enum slot_state {
-    SLOT_FREE,
-    SLOT_WAITING, /* for a connection, for its slab there, or for room */
-    SLOT_POSTED,  /* the connection works on it */
-    SLOT_HELD,    /* its answer is known, the caller has not taken it */
-};
-
-struct slot {
-    enum slot_state state;
-    bool write;
-    int status; /* HELD */
-    uint32_t use;
-    uint32_t slab;
-    uint32_t next_free;
-    uint32_t segment_count;
-    uint64_t length;
-    uint64_t offset;
-    uint64_t token;
-    struct iovec segments[FABRIC_SEGMENTS_MAX];
-};
-
-enum binding_state {
-    BINDING_NONE,  /* the connection does not know the slab */
-    BINDING_ASKED, /* attached there, no answer yet */
-    BINDING_KNOWN, /* answered, well or not: has to be detached there */
-};
-
-/* A slab on the present connection. */
-struct binding {
-    enum binding_state state;
-    uint32_t use;
-    uint32_t inner; /* its name there */
-    struct fabric_grant grant;
-};
-
-struct steady_peer {
-    struct fabric_peer peer;
-    struct fabric_provider provider; /* with the name of the fabric in use */
-    struct fabric_steady_config config;
-    struct fabric_texts texts;
-    int wake_fd;              /* for the attempt */
-    struct fabric_peer *link; /* NULL: no connection */
-    struct attempt *attempt;  /* NULL: none is under way */
-    uint32_t incarnation;
-    uint32_t uses; /* of slots and bindings, so far */
-    uint32_t breaks;
-    uint64_t asked_ns;   /* since when the connection owes an answer; 0: to be looked up */
-    uint64_t trouble_ns; /* since when nothing gets through; 0: all is well */
-    char reason[FABRIC_REASON_BYTES];
-
-    struct binding *bindings; /* by slab */
-    uint32_t binding_count;
-    uint32_t unbound; /* slabs in use that the connection has to be told of */
-    uint32_t asked;   /* attaches on their way */
-    uint32_t waiting, posted, held;
-    uint32_t free_slot;
-    struct slot slots[SLOTS];
-};
 
 static struct steady_peer *steady_of(struct fabric_peer *peer)
 {
@@ -89,7 +26,7 @@ static const struct steady_peer *steady_const(const struct fabric_peer *peer)
     return container_of(peer, const struct steady_peer, peer);
 }
 
-static void note(const struct steady_peer *steady, const char *what, const char *more)
+void steady_note(const struct steady_peer *steady, const char *what, const char *more)
 {
     char text[TEXT_BYTES];
     if (steady->config.note != NULL) {
@@ -120,7 +57,7 @@ static void slot_hold(struct steady_peer *steady, struct slot *slot, int status)
 
 static void slots_give(struct steady_peer *steady, struct fabric_sink *sink)
 {
-    for (uint32_t i = 0; i < SLOTS && steady->held > 0 && !fabric_sink_full(sink); i++) {
+    for (uint32_t i = 0; i < STEADY_SLOTS && steady->held > 0 && !fabric_sink_full(sink); i++) {
         struct slot *slot = &steady->slots[i];
         if (slot->state == SLOT_HELD) {
             fabric_sink_put(sink, slot->token, slot->status);
@@ -169,7 +106,8 @@ static int slot_post(struct steady_peer *steady, struct slot *slot)
 
 static bool is_bound(const struct steady_peer *steady, uint32_t slab)
 {
-    return steady->link != NULL && steady->bindings[slab].state == BINDING_KNOWN;
+    return steady->link != NULL && steady->next == NULL &&
+           steady->bindings[slab].state == BINDING_KNOWN;
 }
 
 static int steady_post(struct fabric_peer *peer, const struct fabric_request *request)
@@ -200,7 +138,7 @@ static int steady_post(struct fabric_peer *peer, const struct fabric_request *re
 
 static void post_waiting(struct steady_peer *steady)
 {
-    for (uint32_t i = 0; i < SLOTS && steady->waiting > 0; i++) {
+    for (uint32_t i = 0; i < STEADY_SLOTS && steady->waiting > 0; i++) {
         struct slot *slot = &steady->slots[i];
         if (slot->state != SLOT_WAITING || !is_bound(steady, slot->slab)) {
             continue;
@@ -268,7 +206,7 @@ static void bind_slabs(struct steady_peer *steady)
 /* The memory node does not accept the grant (any more). */
 static void slab_refused(struct steady_peer *steady, uint32_t slab, int status)
 {
-    for (uint32_t i = 0; i < SLOTS; i++) {
+    for (uint32_t i = 0; i < STEADY_SLOTS; i++) {
         struct slot *slot = &steady->slots[i];
         if (slot->state == SLOT_WAITING && slot->slab == slab) {
             slot_hold(steady, slot, status);
@@ -320,18 +258,24 @@ static void steady_detach(struct fabric_peer *peer, uint32_t slab)
 
 /* ---- connections ---- */
 
+static bool is_verbs(const struct fabric_peer *link)
+{
+    return strcmp(fabric_name(link), "verbs") == 0;
+}
+
 /* What is on its way ends with -ENOTCONN: slots at once, attaches as the sink takes them. */
 static void give_up(struct steady_peer *steady, const char *why)
 {
     steady->peer.dead = true;
     steady->attempt = attempt_abandon(steady->attempt);
-    for (uint32_t i = 0; i < SLOTS; i++) {
+    steady_back_forget(steady);
+    for (uint32_t i = 0; i < STEADY_SLOTS; i++) {
         enum slot_state state = steady->slots[i].state;
         if (state == SLOT_WAITING || state == SLOT_POSTED) {
             slot_hold(steady, &steady->slots[i], -ENOTCONN);
         }
     }
-    note(steady, steady->breaks == 0 ? "can't be reached: " : "is lost: ", why);
+    steady_note(steady, steady->breaks == 0 ? "can't be reached: " : "is lost: ", why);
 }
 
 static void attaches_fail(struct steady_peer *steady, struct fabric_sink *sink)
@@ -353,19 +297,19 @@ static int try_to_connect(struct steady_peer *steady, bool once)
         .endpoint = steady->config.endpoint,
         .choice = steady->config.choice,
         .connect_ms = times->connect_ms,
-        .deadline_ns = once ? 0 : steady->trouble_ns + times->patience_ms * NS_PER_MS,
+        .deadline_ns = once ? 0 : steady->trouble_ns + times->patience_ms * STEADY_NS_PER_MS,
         .refused_ms = once ? 0 : times->refused_ms,
         .wake_fd = steady->wake_fd};
     return attempt_open(&config, &steady->attempt);
 }
 
 /* The connection and all that it knew are gone. */
-static void forget_link(struct steady_peer *steady)
+void steady_forget_link(struct steady_peer *steady)
 {
     steady->link = fabric_close(steady->link);
     steady->unbound = 0;
     steady->asked = 0;
-    for (uint32_t i = 0; i < SLOTS; i++) {
+    for (uint32_t i = 0; i < STEADY_SLOTS; i++) {
         if (steady->slots[i].state == SLOT_POSTED) {
             steady->slots[i].state = SLOT_WAITING;
             steady->posted--;
@@ -389,36 +333,81 @@ static void link_broke(struct steady_peer *steady, const char *why)
         bool since = steady->posted + steady->asked > 0 && steady->asked_ns != 0;
         steady->trouble_ns = since ? steady->asked_ns : now_ns;
     }
-    forget_link(steady);
+    if (now_ns - steady->link_ns > STEADY_BACK_MS_MAX * STEADY_NS_PER_MS) {
+        steady->back_pause_ms = 0;
+    }
+    steady_back_forget(steady);
+    steady_forget_link(steady);
     steady->breaks++;
     steady->incarnation++;
-    if (now_ns - steady->trouble_ns > steady->config.times.patience_ms * NS_PER_MS) {
+    if (now_ns - steady->trouble_ns > steady->config.times.patience_ms * STEADY_NS_PER_MS) {
         give_up(steady, why);
         return;
     }
-    note(steady, why, ": connecting again");
+    steady_note(steady, why, ": connecting again");
     int error = try_to_connect(steady, false);
     if (error != 0) {
         give_up(steady, strerror(-error));
     }
 }
 
+/* Whether it is RDMA, and TCP is there instead. */
+static bool may_refuse_verbs(const struct steady_peer *steady)
+{
+    const char *tcp_address = steady->config.endpoint.tcp_address;
+    return is_verbs(steady->link) && steady->config.choice.only == NULL && tcp_address != NULL &&
+           tcp_address[0] != '\0';
+}
+
+/* RDMA connects and is no use then: over TCP from now on. */
+static void refuse_verbs(struct steady_peer *steady, const char *why)
+{
+    (void)snprintf(steady->reason, sizeof(steady->reason), "verbs: %s", why);
+    steady_note(steady, "is reached over TCP, RDMA is no use: ", why);
+    steady->verbs_refused = true;
+    steady->config.choice.only = "tcp";
+    steady->trouble_ns = steady->trouble_ns == 0 ? sys_monotonic_ns() : steady->trouble_ns;
+    steady_forget_link(steady);
+    steady->incarnation++;
+    int error = try_to_connect(steady, false);
+    if (error != 0) {
+        give_up(steady, strerror(-error));
+    }
+}
+
+int steady_prepare(const struct steady_peer *steady, struct fabric_peer *link)
+{
+    return steady->config.prepare == NULL ? 0
+                                          : steady->config.prepare(steady->config.context, link);
+}
+
 static void connected(struct steady_peer *steady, struct fabric_peer *link)
 {
+    bool fell = strcmp(steady->provider.name, "verbs") == 0 && !is_verbs(link);
     steady->link = link;
+    steady->link_ns = sys_monotonic_ns();
     steady->provider.name = fabric_name(link);
+    int error = steady_prepare(steady, link);
+    if (error != 0 && may_refuse_verbs(steady)) {
+        refuse_verbs(steady, "our memory can't be registered; raise the locked-memory limit "
+                             "(LimitMEMLOCK=infinity)");
+        return;
+    }
     /* See the head of steady.h; names are the providers' own constants. */
-    if (strcmp(steady->provider.name, "verbs") == 0) {
+    if (is_verbs(link)) {
         steady->config.endpoint.shm_path = NULL;
     } else {
         steady->config.choice.only = steady->provider.name;
     }
-    int error =
-        steady->config.prepare == NULL ? 0 : steady->config.prepare(steady->config.context, link);
     if (error != 0) {
         give_up(steady, strerror(-error));
-    } else if (steady->breaks > 0) {
-        note(steady, "is connected again", "");
+        return;
+    }
+    if (fell && !steady->verbs_refused) {
+        steady_back_later(steady);
+    }
+    if (steady->breaks > 0) {
+        steady_note(steady, "is connected again", fell ? ", over TCP instead of RDMA" : "");
         steady->trouble_ns = steady->unbound + steady->waiting == 0 ? 0 : steady->trouble_ns;
     }
 }
@@ -438,7 +427,8 @@ static void take_attempt(struct steady_peer *steady)
         give_up(steady, reason);
         return;
     }
-    if (steady->breaks == 0) {
+    bool other = strcmp(fabric_name(link), steady->provider.name) != 0;
+    if (other && !steady->verbs_refused) {
         memcpy(steady->reason, reason, sizeof(reason));
     }
     connected(steady, link);
@@ -458,13 +448,14 @@ static bool is_awaited(const struct steady_peer *steady, uint64_t token)
         return index < steady->binding_count && steady->bindings[index].state == BINDING_ASKED &&
                steady->bindings[index].use == use;
     }
-    return index < SLOTS && steady->slots[index].state == SLOT_POSTED &&
+    return index < STEADY_SLOTS && steady->slots[index].state == SLOT_POSTED &&
            steady->slots[index].use == use;
 }
 
 static void slot_done(struct steady_peer *steady, uint32_t index, int status,
                       struct fabric_sink *sink)
 {
+    CHECK(index < STEADY_SLOTS);
     struct slot *slot = &steady->slots[index];
     CHECK(slot->state == SLOT_POSTED);
     struct fabric_counters *counters = &steady->peer.counters;
@@ -478,7 +469,7 @@ static void slot_done(struct steady_peer *steady, uint32_t index, int status,
 /* Nothing came. Whoever sleeps a second between polls must not miss it either. */
 static void look_at_clock(struct steady_peer *steady)
 {
-    uint64_t stall_ns = steady->config.times.stall_ms * NS_PER_MS;
+    uint64_t stall_ns = steady->config.times.stall_ms * STEADY_NS_PER_MS;
     if (steady->posted + steady->asked == 0) {
         return;
     }
@@ -496,6 +487,7 @@ static void poll_link(struct steady_peer *steady, struct fabric_sink *sink)
     uint32_t count = fabric_poll(steady->link, done, MIN(POLL_BATCH, sink->max - sink->count));
     bool alive = fabric_alive(steady->link);
     bool progress = false;
+    bool exhausted = false;
     for (uint32_t i = 0; i < count; i++) {
         bool is_attach = (done[i].token & ATTACH_TOKEN) != 0;
         if (!is_awaited(steady, done[i].token)) {
@@ -507,7 +499,9 @@ static void poll_link(struct steady_peer *steady, struct fabric_sink *sink)
             alive = false;
             continue;
         }
-        if (is_attach) {
+        if (is_attach && done[i].status == -EIO && may_refuse_verbs(steady)) {
+            exhausted = true; /* it stays asked: to be attached over TCP */
+        } else if (is_attach) {
             attach_answered(steady, (uint32_t)done[i].token, done[i].status, sink);
         } else {
             progress = true;
@@ -522,6 +516,8 @@ static void poll_link(struct steady_peer *steady, struct fabric_sink *sink)
     }
     if (!alive) {
         link_broke(steady, "broke the connection");
+    } else if (exhausted) {
+        refuse_verbs(steady, "the memory node's device has no window or region left");
     } else if (count == 0) {
         look_at_clock(steady);
     }
@@ -532,6 +528,9 @@ static void steady_poll(struct fabric_peer *peer, struct fabric_sink *sink)
     struct steady_peer *steady = steady_of(peer);
     if (steady->attempt != NULL) {
         take_attempt(steady);
+    }
+    if (steady->back_ns != 0 && steady->link != NULL && !peer->dead) {
+        steady_look_back(steady);
     }
     if (!peer->dead && steady->link != NULL) {
         bind_slabs(steady);
@@ -582,6 +581,7 @@ static void steady_close(struct fabric_peer *peer)
 {
     struct steady_peer *steady = steady_of(peer);
     steady->attempt = attempt_abandon(steady->attempt);
+    steady_back_forget(steady);
     steady->link = fabric_close(steady->link);
     if (steady->wake_fd >= 0) {
         (void)close(steady->wake_fd);
@@ -610,8 +610,8 @@ int fabric_steady_open(const struct fabric_steady_config *config, struct fabric_
                                                 .arm = steady_arm};
     fabric_peer_init(&steady->peer, &steady->provider);
     steady->config = *config;
-    for (uint32_t i = 0; i < SLOTS; i++) {
-        steady->slots[i].next_free = i + 1 < SLOTS ? i + 1 : NO_SLOT;
+    for (uint32_t i = 0; i < STEADY_SLOTS; i++) {
+        steady->slots[i].next_free = i + 1 < STEADY_SLOTS ? i + 1 : NO_SLOT;
     }
     steady->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     int error = steady->wake_fd < 0 ? -EMFILE : 0;

@@ -9,7 +9,8 @@
  * place. Hence each new connection attaches under a higher incarnation (struct fabric_grant), which
  * makes the memory node forget the bindings under lower ones; and it goes over the same fabric as
  * the first, since only there can the old ones be. One exception: from verbs, whose device may
- * vanish, to TCP; the memory node closes the windows first.
+ * vanish, to TCP; the memory node closes the windows first. Back it goes when RDMA works again
+ * (tried after 5 s, then less often, up to a minute) and every request over TCP is answered.
  */
 #ifndef DILOS_LIB_FABRIC_STEADY_H
 #define DILOS_LIB_FABRIC_STEADY_H
@@ -54,7 +55,8 @@ struct fabric_steady_config {
 int fabric_steady_open(const struct fabric_steady_config *config,
                        struct fabric_peer **ret) MUST_CHECK;
 
-/* For peers of fabric_steady_open only. Why better fabrics were passed over; "" if none was. */
+/* For peers of fabric_steady_open only. Why better fabrics were passed over, or given up; "" if
+ * none was. */
 const char *fabric_steady_reason(const struct fabric_peer *peer);
 /* How often a connection broke. */
 uint32_t fabric_steady_breaks(const struct fabric_peer *peer);

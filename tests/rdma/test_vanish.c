@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The link of the RDMA device goes down while pages move: they go on over TCP, none is lost, and
- * nothing that RDMA still carries can undo what TCP wrote. In the VM only (tests/rdma/vm.py).
+ * RDMA devices that go, come back, or are of no use, while pages move: they go on over what works,
+ * none is lost, and nothing that one fabric still carries can undo what another wrote. In the VM
+ * only (tests/rdma/vm.py).
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -54,35 +55,179 @@ static void read_all(struct fabric_peer *peer, uint32_t slab)
     EXPECT(memcmp(data, back, sizeof(data)) == 0);
 }
 
-static void test_link_goes_down(void)
+static void open_at(struct harness *h, const char *fabric, const char *addresses)
 {
-    struct harness h;
+    CHECK(setenv("DILOS_TEST_VERBS", addresses, 1) == 0);
+    harness_open(h, fabric);
+}
+
+/* As an agent on another host. */
+static struct fabric_peer *open_steady(const struct harness *h,
+                                       int (*prepare)(void *, struct fabric_peer *))
+{
     struct fabric_peer *peer = NULL;
-    uint32_t slab;
-    CHECK(setenv("DILOS_TEST_VERBS", ADDRESS, 1) == 0);
-    harness_open(&h, "verbs");
     const struct fabric_steady_config config = {
         .endpoint = {.node = "test",
                      .host_id = "there",
-                     .tcp_address = node_tcp_address(h.node),
-                     .shm_path = h.socket,
-                     .verbs_address = node_verbs_addresses(h.node)},
+                     .tcp_address = node_tcp_address(h->node),
+                     .shm_path = h->socket,
+                     .verbs_address = node_verbs_addresses(h->node)},
         .choice = {.local_host_id = "here"},
-        .times = FABRIC_STEADY_TIMES};
+        .times = FABRIC_STEADY_TIMES,
+        .prepare = prepare};
     CHECK(fabric_steady_open(&config, &peer) == 0);
+    return peer;
+}
+
+static void link_set(const char *link, const char *to)
+{
+    char command[64];
+    (void)snprintf(command, sizeof(command), "ip link set %s %s", link, to);
+    CHECK(system(command) == 0);
+}
+
+/* Writes and reads on, with other bytes each time, until the fabric is in use. */
+static bool goes_over(struct fabric_peer *peer, uint32_t slab, const char *fabric, uint64_t seed)
+{
+    uint64_t deadline_ns = sys_monotonic_ns() + 2 * ROUNDS_MS * NS_PER_MS;
+    do {
+        write_all(peer, slab, seed);
+        read_all(peer, slab);
+        seed += 100;
+    } while (strcmp(fabric_name(peer), fabric) != 0 && sys_monotonic_ns() < deadline_ns &&
+             tap_case_ok);
+    return strcmp(fabric_name(peer), fabric) == 0;
+}
+
+/* Down: over TCP. Up: over RDMA again. Each time with what was written last. */
+static void test_link_goes_down_and_up(void)
+{
+    struct harness h;
+    uint32_t slab;
+    open_at(&h, "verbs", ADDRESS);
+    struct fabric_peer *peer = open_steady(&h, NULL);
     struct fabric_grant grant = harness_grant(&h, 0, false);
     EXPECT_EQ(harness_attach(peer, &grant, &slab), 0);
     EXPECT_STR(fabric_name(peer), "verbs");
     write_all(peer, slab, 1);
     read_all(peer, slab);
-    EXPECT_EQ(system("ip link set dummy1 down"), 0);
-    write_all(peer, slab, 2);
-    read_all(peer, slab);
-    EXPECT_STR(fabric_name(peer), "tcp");
-    EXPECT(fabric_steady_breaks(peer) > 0);
-    EXPECT_EQ(system("ip link set dummy1 up"), 0);
+    for (uint64_t round = 0; round < 2 && tap_case_ok; round++) {
+        link_set("dummy1", "down");
+        EXPECT(goes_over(peer, slab, "tcp", 2 + round));
+        EXPECT(strstr(fabric_steady_reason(peer), "verbs: ") != NULL);
+        EXPECT(fabric_steady_breaks(peer) > round);
+        link_set("dummy1", "up");
+        read_all(peer, slab);
+        EXPECT(goes_over(peer, slab, "verbs", 20 + round));
+        EXPECT_STR(fabric_steady_reason(peer), "");
+    }
     read_all(peer, slab);
     EXPECT_EQ(harness_revoke(&h, &grant), 0);
+    fabric_close(peer);
+    harness_close(&h);
+}
+
+/* Queue pairs of a device, as the kernel counts them. */
+static int queues_of(const char *device)
+{
+    char command[128];
+    char text[16] = "";
+    (void)snprintf(command, sizeof(command),
+                   "rdma resource show | sed -n 's/.*%s:.* qp \\([0-9]*\\) .*/\\1/p'", device);
+    FILE *pipe = popen(command, "r");
+    CHECK(pipe != NULL);
+    (void)!fgets(text, sizeof(text), pipe);
+    (void)pclose(pipe);
+    return atoi(text);
+}
+
+/* Only the device that is configured is used, by either side. */
+static void test_configured_device(void)
+{
+    const char *const addresses[] = {"10.77.0.1:0", ADDRESS};
+    for (unsigned i = 0; i < 2; i++) {
+        struct harness h;
+        uint32_t slab;
+        int before[2] = {queues_of("rxe0"), queues_of("rxe1")};
+        open_at(&h, "verbs", addresses[i]);
+        struct fabric_peer *peer = open_steady(&h, NULL);
+        struct fabric_grant grant = harness_grant(&h, 0, false);
+        EXPECT_EQ(harness_attach(peer, &grant, &slab), 0);
+        EXPECT_STR(fabric_name(peer), "verbs");
+        int more[2] = {queues_of("rxe0") - before[0], queues_of("rxe1") - before[1]};
+        EXPECT_EQ(more[i], 2);
+        EXPECT_EQ(more[1 - i], 0);
+        fabric_close(peer);
+        harness_close(&h);
+    }
+}
+
+/* Two devices, found by themselves: whichever one loses, the other carries on. */
+static void test_other_device_carries_on(void)
+{
+    struct harness h;
+    uint32_t slab;
+    CHECK(unsetenv("DILOS_TEST_VERBS") == 0);
+    harness_open(&h, "verbs");
+    EXPECT(strchr(node_verbs_addresses(h.node), ',') != NULL);
+    struct fabric_peer *peer = open_steady(&h, NULL);
+    struct fabric_grant grant = harness_grant(&h, 0, false);
+    EXPECT_EQ(harness_attach(peer, &grant, &slab), 0);
+    write_all(peer, slab, 1);
+    for (unsigned i = 0; i < 2 && tap_case_ok; i++) {
+        const char *link = i == 0 ? "dummy1" : "dummy0";
+        link_set(link, "down");
+        write_all(peer, slab, 2 + i);
+        read_all(peer, slab);
+        EXPECT_STR(fabric_name(peer), "verbs");
+        link_set(link, "up");
+    }
+    EXPECT(fabric_steady_breaks(peer) > 0);
+    fabric_close(peer);
+    harness_close(&h);
+}
+
+static int no_memory_for_verbs(void *context, struct fabric_peer *connection)
+{
+    (void)context;
+    return strcmp(fabric_name(connection), "verbs") == 0 ? -ENOMEM : 0;
+}
+
+/* Guest memory that may not be locked: over TCP, and the reason says what to raise. */
+static void test_memory_not_registered(void)
+{
+    struct harness h;
+    uint32_t slab;
+    open_at(&h, "verbs", ADDRESS);
+    struct fabric_peer *peer = open_steady(&h, no_memory_for_verbs);
+    struct fabric_grant grant = harness_grant(&h, 0, false);
+    EXPECT_EQ(harness_attach(peer, &grant, &slab), 0);
+    EXPECT_STR(fabric_name(peer), "tcp");
+    EXPECT(strstr(fabric_steady_reason(peer), "locked-memory limit") != NULL);
+    write_all(peer, slab, 1);
+    read_all(peer, slab);
+    fabric_close(peer);
+    harness_close(&h);
+}
+
+/* The node's device has one window left, the client wants two slabs: over TCP, both of them. */
+static void test_out_of_windows(void)
+{
+    struct harness h;
+    uint32_t slabs[2];
+    open_at(&h, "verbs-one", ADDRESS);
+    struct fabric_peer *peer = open_steady(&h, NULL);
+    for (uint32_t i = 0; i < 2; i++) {
+        struct fabric_grant grant = harness_grant(&h, i, false);
+        EXPECT_EQ(harness_attach(peer, &grant, &slabs[i]), 0);
+        EXPECT_STR(fabric_name(peer), i == 0 ? "verbs" : "tcp");
+        write_all(peer, slabs[i], i);
+    }
+    read_all(peer, slabs[1]);
+    EXPECT(strstr(fabric_steady_reason(peer), "no window") != NULL);
+    EXPECT_EQ(export_counter(&node_counters(h.node)->exhausted), 1);
+    write_all(peer, slabs[0], 9);
+    read_all(peer, slabs[0]);
     fabric_close(peer);
     harness_close(&h);
 }
@@ -93,6 +238,10 @@ int main(void)
         printf("1..0 # SKIP it takes a link down: only in the VM\n");
         return 0;
     }
-    TAP_RUN(test_link_goes_down);
+    TAP_RUN(test_configured_device);
+    TAP_RUN(test_memory_not_registered);
+    TAP_RUN(test_out_of_windows);
+    TAP_RUN(test_other_device_carries_on);
+    TAP_RUN(test_link_goes_down_and_up);
     return tap_done();
 }

@@ -19,7 +19,8 @@ void harness_open(struct harness *harness, const char *fabric)
     char error[NODE_ERROR_BYTES] = "";
     bool verbs = strstr(fabric, "verbs") != NULL;
     bool regions = strcmp(fabric, "verbs-regions") == 0;
-    *harness = (struct harness){.fabric = regions ? "verbs" : fabric};
+    bool one = strcmp(fabric, "verbs-one") == 0;
+    *harness = (struct harness){.fabric = regions || one ? "verbs" : fabric};
     (void)snprintf(harness->folder, sizeof(harness->folder), "/tmp/dilos-fabric-XXXXXX");
     CHECK(mkdtemp(harness->folder) != NULL);
     (void)snprintf(harness->socket, sizeof(harness->socket), "%s/shm", harness->folder);
@@ -31,7 +32,8 @@ void harness_open(struct harness *harness, const char *fabric)
         .verbs_wanted = verbs,
         .listen_verbs = {.addresses = getenv("DILOS_TEST_VERBS"),
                          .insecure = true,
-                         .without_windows = regions},
+                         .without_windows = regions,
+                         .windows_max = one ? 1 : 0},
     };
     if (node_open(&config, &harness->node, error) != 0) {
         printf("Bail out! %s\n", error);

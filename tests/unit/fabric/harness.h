@@ -22,7 +22,8 @@ struct harness {
     uint64_t generation; /* the last one used */
 };
 
-/* "shm", "tcp", "verbs", or "verbs-regions" (as with a device without memory windows). Verbs listen
+/* "shm", "tcp", "verbs", "verbs-regions" (as with a device without memory windows), or "verbs-one"
+ * (as with a device that has one window left). Verbs listen
  * at the addresses in DILOS_TEST_VERBS, if it is set, else on every port. */
 void harness_open(struct harness *harness, const char *fabric);
 void harness_close(struct harness *harness);
