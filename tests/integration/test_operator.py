@@ -1,7 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """dilosctl, controller and memory nodes with an agent that is played: every path of an instance's
 life without an emulator."""
+import json
 import os
+import socket
+import struct
 import subprocess
 import sys
 
@@ -85,6 +88,43 @@ def test_slabs_of_an_instance(lab, shared):
         expect_in('--far-memory', refused.error['remedy'], 'remedy')
     agent.report(instance_id, 'INSTANCE_EXITED', 'exited', 0)
     wait_all_free(lab)
+
+
+def attach_over_tcp(s, handle, slab_index, generation, key):
+    """The status that the memory node answers (lib/wire/pageop.h)."""
+    s.sendall(struct.pack('<BBHIQQII', 1, 0, 0, handle, 7, 0, 32, 0)
+              + struct.pack('<IIQ', slab_index, 0, generation) + key)
+    return struct.unpack('<BBHIQII', s.recv(24, socket.MSG_WAITALL))[2]
+
+
+def test_an_event_names_who_misuses_keys(lab, shared):
+    """An instance shows a good key, then uses it for another slab, then after it was taken back."""
+    agent = shared['agent']
+    instance_id = begin(lab, agent, 'thief')
+    slab = agent.acquire(instance_id, 1, os.urandom(16))[0]
+    key = bytes(slab['key'])
+    host, port = lab.nodes()[slab['node']]['endpoint']['tcp_address'].rsplit(':', 1)
+    hello = struct.pack('<IHHQ', 0x4f504c44, 1, 0, 0)
+    with socket.create_connection((host, int(port)), timeout=30) as s:
+        s.sendall(hello)
+        expect_equal(s.recv(16, socket.MSG_WAITALL), hello, 'hello')
+        other = (slab['slab_index'] + 1) % 8
+        expect_equal(attach_over_tcp(s, 1, slab['slab_index'], slab['generation'], key), 0, 'own')
+        expect(attach_over_tcp(s, 2, other, slab['generation'], key) != 0, "another's slab")
+        agent.report(instance_id, 'INSTANCE_EXITED', 'exited', 0)
+        wait_all_free(lab)
+        expect(attach_over_tcp(s, 3, slab['slab_index'], slab['generation'], key) != 0, 'old key')
+
+    def told():
+        lines = lab.ctl('--output', 'json', 'events').stdout.splitlines()
+        return [e for e in map(json.loads, lines)
+                if e['kind'] == 'access.refused' and e['subject'] == 'thief']
+    lab.wait_until(lambda: len(told()) == 2, 'two events')
+    for event, index, what in zip(told(), (other, slab['slab_index']), ("not the slab's", 'back')):
+        expect_in(f'memory node {slab["node"]} refused slab {index} over tcp: ', event['detail'],
+                  'event')
+        expect_in(what, event['detail'], 'event')
+    expect(key.hex() not in lab.ctl('events').stdout + lab.tails(), 'no key is shown')
 
 
 def test_a_program_that_is_refused(lab, shared):

@@ -25,7 +25,7 @@
 #define CYCLES_DEFAULT 1000u
 #define CYCLES_TOLD    5000u /* after so many it says what there is */
 #define CYCLES_A_QUEUE 50u
-#define KILLS          12u
+#define KILLS          50u
 #define NS_PER_MS      1000000ull
 
 static const char *fabric;
@@ -557,9 +557,12 @@ static uint32_t window_count(const struct battery *b)
 static void test_killed_clients(void)
 {
     static struct battery b;
+    static uint8_t data[SLAB_BYTES];
     uint64_t seed = 11;
+    uint32_t slab;
     battery_open(&b);
     raw_detach(&b.thief, 0);
+    struct fabric_peer *next = harness_connect(&b.h);
     for (unsigned i = 0; i < KILLS && tap_case_ok; i++) {
         char said;
         int fd;
@@ -571,7 +574,17 @@ static void test_killed_clients(void)
         CHECK(kill(pid, SIGKILL) == 0);
         EXPECT_EQ(waitpid(pid, NULL, 0), pid);
         (void)close(fd);
+        /* Whatever it was doing: the next tenant reads zeros. */
+        EXPECT_EQ(harness_revoke(&b.h, &b.thief_grant), 0);
+        struct fabric_grant grant = grant_to(&b.h, 1, "next", false);
+        EXPECT_EQ(harness_attach(next, &grant, &slab), 0);
+        EXPECT_EQ(harness_transfer(next, false, slab, 0, data, sizeof(data)), 0);
+        EXPECT(all_are(data, sizeof(data), 0));
+        fabric_detach(next, slab);
+        EXPECT_EQ(harness_revoke(&b.h, &grant), 0);
+        b.thief_grant = grant_to(&b.h, 1, "thief", false);
     }
+    fabric_close(next);
     uint64_t deadline_ns = sys_monotonic_ns() + WAIT_MS * NS_PER_MS;
     while (queue_count(&b) != 2 && sys_monotonic_ns() < deadline_ns) {
         (void)usleep(10000);
