@@ -113,8 +113,14 @@ static struct verbs_region *make_region(struct verbs_domain *domain, void *base,
     if (region == NULL) {
         return NULL;
     }
-    int access = IBV_ACCESS_LOCAL_WRITE | (domain->port.on_demand ? IBV_ACCESS_ON_DEMAND : 0);
-    region->mr = ibv_reg_mr(domain->pd, base, bytes, access);
+    /* What the device says that it can, it may still refuse for this memory: then it is locked. */
+    if (domain->port.on_demand) {
+        region->mr =
+            ibv_reg_mr(domain->pd, base, bytes, IBV_ACCESS_LOCAL_WRITE | IBV_ACCESS_ON_DEMAND);
+    }
+    if (region->mr == NULL) {
+        region->mr = ibv_reg_mr(domain->pd, base, bytes, IBV_ACCESS_LOCAL_WRITE);
+    }
     if (region->mr == NULL) {
         free(region);
         return NULL;

@@ -178,8 +178,11 @@ def test_check_names_the_devices():
     devices = sorted(os.listdir('/sys/class/infiniband'))
     for device in devices:
         expect_in(device + '/1', done.stdout, 'check')
-    expect_in('MTU', done.stdout, 'check')
-    expect_in('GID', done.stdout, 'check')
+    for what in ('active', 'Ethernet', 'MTU', 'GID', 'RoCE v2', 'queue pairs', 'windows', 'regions',
+                 'reads at once', 'locked-memory', 'huge-pages', 'numa'):
+        expect_in(what, done.stdout, 'check')
+    for line in done.stdout.splitlines():
+        expect(not line.startswith('missing') or '; fix: ' in line, 'a fix in ' + line)
 
 
 def test_inspect_names_the_devices():
@@ -189,6 +192,8 @@ def test_inspect_names_the_devices():
         text = ' '.join(thing['detail'] for thing in machine if thing['code'] == 'verbs')
         for device in sorted(os.listdir('/sys/class/infiniband')):
             expect_in(device + '/1', text, 'inspect')
+        codes = {thing['code'] for thing in machine}
+        expect(codes >= {'verbs', 'locked-memory', 'huge-pages', 'numa'}, f'all of it: {codes}')
         expect_in('Machine', lab.ctl('node', 'inspect', 'mn1').stdout, 'text')
 
 

@@ -232,6 +232,30 @@ static void test_out_of_windows(void)
     harness_close(&h);
 }
 
+/*
+ * The device has lost its link and its address for good: the node goes on by the other. Deleting
+ * the interface itself waits in Linux 6.1 until nobody has the Soft-RoCE device open.
+ */
+static void test_device_vanishes(void)
+{
+    struct harness h;
+    uint32_t slab;
+    CHECK(unsetenv("DILOS_TEST_VERBS") == 0);
+    harness_open(&h, "verbs");
+    struct fabric_peer *peer = open_steady(&h, NULL);
+    struct fabric_grant grant = harness_grant(&h, 0, false);
+    EXPECT_EQ(harness_attach(peer, &grant, &slab), 0);
+    write_all(peer, slab, 1);
+    CHECK(system("ip address del 10.77.1.1/24 dev dummy1 && ip link set dummy1 down") == 0);
+    read_all(peer, slab);
+    write_all(peer, slab, 2);
+    read_all(peer, slab);
+    EXPECT_STR(fabric_name(peer), "verbs");
+    EXPECT_EQ(harness_revoke(&h, &grant), 0);
+    fabric_close(peer);
+    harness_close(&h);
+}
+
 int main(void)
 {
     if (getenv("DILOS_VM") == NULL) {
@@ -243,5 +267,6 @@ int main(void)
     TAP_RUN(test_out_of_windows);
     TAP_RUN(test_other_device_carries_on);
     TAP_RUN(test_link_goes_down_and_up);
+    TAP_RUN(test_device_vanishes);
     return tap_done();
 }
