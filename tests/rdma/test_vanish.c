@@ -11,6 +11,7 @@
 #include "lib/base/check.h"
 #include "lib/fabric/steady.h"
 #include "lib/sys/sys.h"
+#include "memnode/report.h"
 #include "tests/tap.h"
 #include "tests/unit/fabric/harness.h"
 
@@ -187,6 +188,19 @@ static void test_other_device_carries_on(void)
     harness_close(&h);
 }
 
+/* Whether the node's health has the code, with a remedy. */
+static bool says(const struct harness *h, const char *code)
+{
+    static struct report report;
+    bool found = false;
+    report_fill(&report, h->node);
+    for (uint32_t i = 0; i < report.health_count; i++) {
+        found = found ||
+                (strcmp(report.health[i].code, code) == 0 && report.health[i].remedy[0] != '\0');
+    }
+    return found;
+}
+
 static int no_memory_for_verbs(void *context, struct fabric_peer *connection)
 {
     (void)context;
@@ -226,6 +240,7 @@ static void test_out_of_windows(void)
     read_all(peer, slabs[1]);
     EXPECT(strstr(fabric_steady_reason(peer), "no window") != NULL);
     EXPECT_EQ(export_counter(&node_counters(h.node)->exhausted), 1);
+    EXPECT(says(&h, "VERBS_EXHAUSTED"));
     write_all(peer, slabs[0], 9);
     read_all(peer, slabs[0]);
     fabric_close(peer);
