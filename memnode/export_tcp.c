@@ -20,6 +20,7 @@
 #define BACKLOG     128
 #define ACCEPTS_MAX 64u /* in one go */
 #define NS_PER_MS   1000000ull
+#define SWEEP_NS    (WORKER_TICK_MS * NS_PER_MS / 2) /* between looks at all connections */
 
 struct export_tcp {
     struct export_context context;
@@ -28,6 +29,7 @@ struct export_tcp {
     int listen_fd;
     bool paused; /* no descriptor left for accept: until the next tick */
     struct tcp_group group;
+    uint64_t swept_ns;
     uint32_t connection_count;
     char address[FABRIC_ADDRESS_BYTES];
 };
@@ -74,6 +76,11 @@ static void after_batch(void *context)
 {
     struct export_tcp *export = context;
     uint64_t now_ns = sys_monotonic_ns();
+    if (!export->group.closed && now_ns - export->swept_ns < SWEEP_NS) {
+        return;
+    }
+    export->group.closed = false;
+    export->swept_ns = now_ns;
     list_for_each_safe (node, &export->group.connections) {
         struct tcp_connection *connection = list_entry(node, struct tcp_connection, node);
         if (!connection->greeted &&

@@ -20,6 +20,7 @@
 #define ROUNDS_MAX  64u /* of one connection, before others get their turn */
 
 static void ready(struct worker_source *source, uint32_t events);
+static bool look(struct worker_source *source);
 
 int tcp_connection_open(struct worker *worker, const struct export_context *context, int fd,
                         struct tcp_group *group, struct tcp_connection **ret)
@@ -30,6 +31,7 @@ int tcp_connection_open(struct worker *worker, const struct export_context *cont
         return -ENOMEM;
     }
     connection->source.ready = ready;
+    connection->source.look = look;
     list_init(&connection->node);
     connection->worker = worker;
     connection->context = context;
@@ -61,8 +63,10 @@ void tcp_connection_shut(struct tcp_connection *connection, atomic_uint_fast64_t
     atomic_fetch_sub_explicit(&connection->context->counters->connections_open, 1,
                               memory_order_relaxed);
     worker_remove(connection->worker, connection->fd);
+    worker_cool(connection->worker, &connection->source);
     (void)close(connection->fd);
     connection->fd = -1;
+    connection->group->closed = true;
 }
 
 void tcp_connection_free(struct tcp_connection *connection)
@@ -494,6 +498,22 @@ static void ready(struct worker_source *source, uint32_t events)
     if (round != ROUND_SHUT) {
         set_events(connection, round == ROUND_AGAIN);
     }
+}
+
+/* One that waits for room in the socket is epoll's business. */
+static bool look(struct worker_source *source)
+{
+    struct tcp_connection *connection = container_of(source, struct tcp_connection, source);
+    if (connection->fd < 0 || connection->events != EPOLLIN) {
+        return false;
+    }
+    enum round round = do_round(connection);
+    if (round == ROUND_AGAIN) {
+        ready(source, EPOLLIN);
+    } else if (round == ROUND_WAIT) {
+        set_events(connection, false);
+    }
+    return round != ROUND_WAIT;
 }
 
 /*

@@ -33,6 +33,7 @@ struct tcp_fence {
 /* What the connections of one export share. */
 struct tcp_group {
     struct list connections;
+    bool closed;                                   /* one of them was, and waits to be freed */
     struct tcp_fence *fences;                      /* by slab */
     uint8_t discard[TCP_CONNECTION_DISCARD_BYTES]; /* that nobody reads */
 };

@@ -4,7 +4,7 @@
 #include <errno.h>
 #include <pthread.h>
 #include <signal.h>
-#include <stdbool.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
@@ -16,6 +16,7 @@
 #define BATCH_MAX   64
 #define SPIN_NS_MIN 1000ull
 #define SPIN_NS_MAX 50000ull
+#define LOOKS_MAX   4u /* at the source that was ready last, between two looks at all of them */
 
 struct worker {
     const char *name;
@@ -23,20 +24,26 @@ struct worker {
     pthread_t thread;
     int epoll_fd;
     int wake_fd;
-    uint64_t spin_ns; /* the thread's */
+    /* The thread's. */
+    uint64_t spin_ns;
+    struct worker_source *hot; /* was ready last and can be asked; or NULL */
+    uint32_t hot_looks;
+    /* Both told by wake_fd too; read without the mutex. */
+    atomic_bool called;
+    atomic_bool stop;
     /* One call at a time; the caller waits. */
     pthread_mutex_t call_mutex;
     pthread_mutex_t mutex; /* guards what follows */
     pthread_cond_t changed;
     void (*function)(void *argument); /* NULL: none waits */
     void *argument;
-    bool stop;
 };
 
 static void run_call(struct worker *worker)
 {
     uint64_t count;
     (void)!read(worker->wake_fd, &count, sizeof(count));
+    atomic_store(&worker->called, false);
     CHECK(pthread_mutex_lock(&worker->mutex) == 0);
     void (*function)(void *argument) = worker->function;
     void *argument = worker->argument;
@@ -51,12 +58,15 @@ static void run_call(struct worker *worker)
     CHECK(pthread_mutex_unlock(&worker->mutex) == 0);
 }
 
-static bool stopping(struct worker *worker)
+/* False: nothing had come there, or it is everybody's turn. */
+static bool look_at_hot(struct worker *worker)
 {
-    CHECK(pthread_mutex_lock(&worker->mutex) == 0);
-    bool stop = worker->stop;
-    CHECK(pthread_mutex_unlock(&worker->mutex) == 0);
-    return stop;
+    if (worker->hot == NULL || worker->hot_looks == LOOKS_MAX) {
+        worker->hot_looks = 0;
+        return false;
+    }
+    worker->hot_looks++;
+    return worker->hot->look(worker->hot);
 }
 
 /*
@@ -69,11 +79,15 @@ static int wait_for_events(struct worker *worker, struct epoll_event *events)
     uint64_t begin_ns = sys_monotonic_ns();
     uint64_t now_ns = begin_ns;
     int count = 0;
-    while (count == 0 && now_ns - begin_ns < worker->spin_ns) {
-        count = epoll_wait(worker->epoll_fd, events, BATCH_MAX, 0);
+    bool served = false;
+    while (count == 0 && !served && now_ns - begin_ns < worker->spin_ns) {
+        served = look_at_hot(worker);
+        if (!served && worker->hot_looks == 0) {
+            count = epoll_wait(worker->epoll_fd, events, BATCH_MAX, 0);
+        }
         now_ns = sys_monotonic_ns();
     }
-    if (count == 0) {
+    if (count == 0 && !served) {
         count = epoll_wait(worker->epoll_fd, events, BATCH_MAX, (int)WORKER_TICK_MS);
         now_ns = sys_monotonic_ns();
     }
@@ -87,14 +101,18 @@ static void *run(void *argument)
 {
     struct worker *worker = argument;
     (void)pthread_setname_np(pthread_self(), worker->name);
-    while (!stopping(worker)) {
+    while (!atomic_load_explicit(&worker->stop, memory_order_relaxed)) {
         struct epoll_event events[BATCH_MAX];
         int count = wait_for_events(worker, events);
+        if (atomic_load_explicit(&worker->called, memory_order_relaxed)) {
+            run_call(worker);
+        }
         for (int i = 0; i < count; i++) {
             struct worker_source *source = events[i].data.ptr;
             if (source == NULL) {
                 run_call(worker);
             } else {
+                worker->hot = source->look != NULL ? source : worker->hot;
                 source->ready(source, events[i].events);
             }
         }
@@ -169,9 +187,7 @@ struct worker *worker_close(struct worker *worker)
     if (worker == NULL) {
         return NULL;
     }
-    CHECK(pthread_mutex_lock(&worker->mutex) == 0);
-    worker->stop = true;
-    CHECK(pthread_mutex_unlock(&worker->mutex) == 0);
+    atomic_store(&worker->stop, true);
     wake(worker);
     CHECK(pthread_join(worker->thread, NULL) == 0);
     release(worker);
@@ -184,6 +200,7 @@ void worker_call(struct worker *worker, void (*function)(void *argument), void *
     CHECK(pthread_mutex_lock(&worker->mutex) == 0);
     worker->function = function;
     worker->argument = argument;
+    atomic_store(&worker->called, true);
     wake(worker);
     while (worker->function != NULL) {
         CHECK(pthread_cond_wait(&worker->changed, &worker->mutex) == 0);
@@ -207,4 +224,11 @@ int worker_modify(struct worker *worker, int fd, uint32_t events, struct worker_
 void worker_remove(struct worker *worker, int fd)
 {
     (void)epoll_ctl(worker->epoll_fd, EPOLL_CTL_DEL, fd, NULL);
+}
+
+void worker_cool(struct worker *worker, const struct worker_source *source)
+{
+    if (worker->hot == source) {
+        worker->hot = NULL;
+    }
 }

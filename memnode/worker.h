@@ -6,6 +6,7 @@
 #ifndef DILOS_MEMNODE_WORKER_H
 #define DILOS_MEMNODE_WORKER_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "lib/base/compiler.h"
@@ -17,6 +18,12 @@ struct worker;
 /* A descriptor in the loop; part of the owner's structure. */
 struct worker_source {
     void (*ready)(struct worker_source *source, uint32_t events);
+    /*
+     * Serves what has come, without being told that something has; false: nothing had. NULL: can't.
+     * While the thread polls before it sleeps, it asks the source that was ready last instead of
+     * epoll, which saves a system call for each request. worker_cool() before the source is freed.
+     */
+    bool (*look)(struct worker_source *source);
 };
 
 struct worker_callbacks {
@@ -42,5 +49,7 @@ int worker_modify(struct worker *worker, int fd, uint32_t events,
                   struct worker_source *source) MUST_CHECK;
 /* Before the descriptor is closed. */
 void worker_remove(struct worker *worker, int fd);
+/* The source is not asked any more until it is ready again. */
+void worker_cool(struct worker *worker, const struct worker_source *source);
 
 #endif

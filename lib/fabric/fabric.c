@@ -34,6 +34,26 @@ void fabric_peer_fini(struct fabric_peer *peer)
     fabric_slabs_fini(&peer->slabs);
 }
 
+/* The poll before the sleep, and the one after it. */
+void fabric_look_arm(struct fabric_look *look)
+{
+    look->due = 2;
+}
+
+bool fabric_look_due(struct fabric_look *look)
+{
+    if (look->due != 0) {
+        look->due--;
+        return true;
+    }
+    uint64_t now_ns = sys_monotonic_ns();
+    if (now_ns - look->last_ns < FABRIC_LOOK_NS) {
+        return false;
+    }
+    look->last_ns = now_ns;
+    return true;
+}
+
 static void add_reason(char *reasons, const char *name, const char *reason)
 {
     size_t used = strlen(reasons);

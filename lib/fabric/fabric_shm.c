@@ -18,25 +18,17 @@
 #include "lib/base/check.h"
 #include "lib/fabric/connect.h"
 #include "lib/fabric/provider.h"
-#include "lib/sys/sys.h"
 
 #define DONE_MAX 512u /* completed requests that were not polled yet */
-/*
- * A look at the socket is a system call, a poll without one a few instructions. So the socket is
- * looked at once in so long, and on every so many polls that found completions, which have no time
- * for a clock either.
- */
-#define LOOK_NS    5000u
+/* Of polls that find completions so many pass, without a look at the clock, between two looks at
+ * the socket. */
 #define BUSY_POLLS 32u
-/* After fabric_arm: the poll before the sleep, and the one after it. */
-#define ARMED_LOOKS 2u
 
 struct shm_peer {
     struct fabric_peer peer;
     int fd;
     uint32_t busy_polls;
-    uint32_t looks_due; /* so many polls look whatever the clock says */
-    uint64_t looked_ns;
+    struct fabric_look look;
     uint32_t done_head;
     uint32_t done_count;
     uint64_t done[DONE_MAX];
@@ -271,25 +263,16 @@ static void shm_detach(struct fabric_peer *peer, uint32_t slab)
 
 static void shm_arm(struct fabric_peer *peer)
 {
-    shm_of(peer)->looks_due = ARMED_LOOKS;
+    fabric_look_arm(&shm_of(peer)->look);
 }
 
 static bool must_look(struct shm_peer *shm)
 {
-    if (shm->looks_due != 0) {
-        shm->looks_due--;
-        return true;
+    if (shm->done_count == 0 || shm->look.due != 0) {
+        return fabric_look_due(&shm->look);
     }
-    if (shm->done_count != 0) {
-        shm->busy_polls = (shm->busy_polls + 1) % BUSY_POLLS;
-        return shm->busy_polls == 0;
-    }
-    uint64_t now_ns = sys_monotonic_ns();
-    if (now_ns - shm->looked_ns < LOOK_NS) {
-        return false;
-    }
-    shm->looked_ns = now_ns;
-    return true;
+    shm->busy_polls = (shm->busy_polls + 1) % BUSY_POLLS;
+    return shm->busy_polls == 0;
 }
 
 static void shm_poll(struct fabric_peer *peer, struct fabric_sink *sink)

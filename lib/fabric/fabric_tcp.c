@@ -4,6 +4,11 @@
  * writes, so that a demand read never waits behind a megabyte of write-back. Requests are
  * pipelined; each occupies a slot, and the token on the wire names slot and use, so that a late or
  * made-up reply is noticed. Data moves straight between the socket and the caller's segments.
+ *
+ * Several replies are received by one call, by guessing that they come in the order of the requests
+ * and that all succeed: then each header and each page is where it belongs. Where a reply proves
+ * the guess wrong, what came behind it is taken out again and goes through the slow way, header by
+ * header (the stash). Guessed places are segments of reads in flight, which nobody looks at.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -17,9 +22,12 @@
 #include "lib/fabric/connect.h"
 #include "lib/fabric/provider.h"
 
-#define SLOTS       256u
-#define SEND_IOVECS 64u
-#define NO_SLOT     UINT32_MAX
+#define SLOTS           256u
+#define SEND_IOVECS     64u
+#define RECEIVE_IOVECS  128u
+#define GUESSES_MAX     64u
+#define GUESS_BYTES_MAX (1u << 20) /* the last one may go beyond */
+#define NO_SLOT         UINT32_MAX
 
 enum lane_name { LANE_READ, LANE_WRITE, LANES };
 
@@ -48,21 +56,37 @@ struct lane {
     int fd;
     bool wants_output; /* as epoll knows it */
     uint32_t in_flight;
-    uint32_t latest; /* slot that was queued last */
-    /* Slots to send, a ring. */
-    uint32_t queue[SLOTS];
-    uint32_t queue_head;
+    /* Slots in the order of their requests, a ring: those that wait for a reply, then those to
+     * send.
+     */
+    uint32_t ring[SLOTS];
+    uint32_t ring_head;
+    uint32_t sent_count;
     uint32_t queue_count;
-    size_t head_sent; /* bytes of the first in the queue */
+    size_t head_sent; /* bytes of the first to send */
     /* The reply that is arriving. */
     uint32_t filling;
     uint32_t filled;
     uint32_t reply_bytes;
     uint8_t reply[PAGEOP_REPLY_BYTES];
+    /* What came but was put elsewhere by a wrong guess; NULL: nothing. */
+    uint8_t *stash;
+    size_t stash_start;
+    size_t stash_end;
+};
+
+/* Where one receive puts what comes. */
+struct input {
+    struct iovec iovecs[RECEIVE_IOVECS];
+    uint32_t count;
+    uint32_t guess_count;
+    /* Of the guessed replies but the first, whose header goes to lane->reply. */
+    uint8_t headers[GUESSES_MAX][PAGEOP_REPLY_BYTES];
 };
 
 struct tcp_peer {
     struct fabric_peer peer;
+    struct fabric_look look;
     int epoll_fd;
     struct lane lanes[LANES];
     struct slot slots[SLOTS];
@@ -83,7 +107,35 @@ static void die(struct tcp_peer *tcp)
             (void)close(tcp->lanes[i].fd);
             tcp->lanes[i].fd = -1;
         }
+        free(tcp->lanes[i].stash);
+        tcp->lanes[i].stash = NULL;
     }
+}
+
+static struct slot *ring_slot(struct tcp_peer *tcp, const struct lane *lane, uint32_t position)
+{
+    return &tcp->slots[lane->ring[(lane->ring_head + position) % SLOTS]];
+}
+
+/* Takes one out, nearly always the first. */
+static void ring_remove(struct lane *lane, uint32_t position)
+{
+    for (uint32_t i = position; i > 0; i--) {
+        lane->ring[(lane->ring_head + i) % SLOTS] = lane->ring[(lane->ring_head + i - 1) % SLOTS];
+    }
+    lane->ring_head = (lane->ring_head + 1) % SLOTS;
+}
+
+/* It is answered: waits in the ring no more. */
+static void ring_answered(struct tcp_peer *tcp, struct lane *lane, const struct slot *slot)
+{
+    uint32_t position = 0;
+    while (ring_slot(tcp, lane, position) != slot) {
+        position++;
+        CHECK(position < lane->sent_count);
+    }
+    ring_remove(lane, position);
+    lane->sent_count--;
 }
 
 /* A slot of `lane`, already in its queue. The caller has made sure that one is free. */
@@ -107,10 +159,9 @@ static struct slot *slot_queue(struct tcp_peer *tcp, enum lane_name name,
     wire.token = (uint64_t)slot->sequence << 32 | index;
     pageop_request_encode(&wire, slot->header);
 
-    lane->queue[(lane->queue_head + lane->queue_count) % SLOTS] = index;
+    lane->ring[(lane->ring_head + lane->sent_count + lane->queue_count) % SLOTS] = index;
     lane->queue_count++;
     lane->in_flight++;
-    lane->latest = index;
     return slot;
 }
 
@@ -189,7 +240,7 @@ static uint32_t gather_output(struct tcp_peer *tcp, const struct lane *lane, str
     uint32_t count = 0;
     size_t skip = lane->head_sent;
     for (uint32_t i = 0; i < lane->queue_count && count < SEND_IOVECS; i++) {
-        struct slot *slot = &tcp->slots[lane->queue[(lane->queue_head + i) % SLOTS]];
+        struct slot *slot = ring_slot(tcp, lane, lane->sent_count + i);
         const struct iovec header = {.iov_base = slot->header, .iov_len = slot->header_bytes};
         count = append_rest(to, count, SEND_IOVECS, &header, 1, skip);
         if (slot->kind == PAGEOP_WRITE) {
@@ -206,16 +257,18 @@ static void output_sent(struct tcp_peer *tcp, struct lane *lane, size_t bytes)
 {
     lane->head_sent += bytes;
     while (lane->queue_count != 0) {
-        struct slot *slot = &tcp->slots[lane->queue[lane->queue_head]];
+        struct slot *slot = ring_slot(tcp, lane, lane->sent_count);
         if (lane->head_sent < slot_wire_bytes(slot)) {
             return;
         }
         lane->head_sent -= slot_wire_bytes(slot);
-        lane->queue_head = (lane->queue_head + 1) % SLOTS;
         lane->queue_count--;
         slot->state = SLOT_SENT;
         if (slot->kind == PAGEOP_DETACH) {
+            ring_remove(lane, lane->sent_count);
             slot_free(tcp, slot);
+        } else {
+            lane->sent_count++;
         }
     }
 }
@@ -286,8 +339,9 @@ static struct slot *slot_of_reply(struct tcp_peer *tcp, const struct lane *lane,
     return slot;
 }
 
-/* A whole reply header is there. */
-static int reply_arrived(struct tcp_peer *tcp, struct lane *lane, struct fabric_sink *sink)
+/* A whole reply header is there; *ret_slot is whose. */
+static int reply_arrived(struct tcp_peer *tcp, struct lane *lane, struct fabric_sink *sink,
+                         uint32_t *ret_slot)
 {
     struct pageop_reply reply;
     int error = pageop_reply_decode(lane->reply, &reply);
@@ -296,6 +350,8 @@ static int reply_arrived(struct tcp_peer *tcp, struct lane *lane, struct fabric_
         return -EPROTO;
     }
     lane->reply_bytes = 0;
+    *ret_slot = (uint32_t)reply.token;
+    ring_answered(tcp, lane, slot);
     if (reply.length != 0) {
         slot->state = SLOT_FILLING;
         lane->filling = (uint32_t)reply.token;
@@ -306,82 +362,176 @@ static int reply_arrived(struct tcp_peer *tcp, struct lane *lane, struct fabric_
     return 0;
 }
 
-/* The one request in flight, if it is a read whose answer has not begun; else NULL. */
-static struct slot *lone_read(struct tcp_peer *tcp, const struct lane *lane)
+/*
+ * The rest of the reply that is arriving, then up to `guesses` whole ones; with none, one header.
+ * Nothing is asked for that could complete more than `room` requests.
+ */
+static void gather_input(struct tcp_peer *tcp, struct lane *lane, uint32_t guesses, uint32_t room,
+                         struct input *to)
 {
-    struct slot *slot = &tcp->slots[lane->latest];
-    bool lone = lane->in_flight == 1 && lane->filling == NO_SLOT && lane->reply_bytes == 0 &&
-                slot->state == SLOT_SENT && &tcp->lanes[slot->lane] == lane;
-    return lone && slot->kind == PAGEOP_READ ? slot : NULL;
-}
-
-static uint32_t gather_input(struct tcp_peer *tcp, struct lane *lane, struct iovec *to)
-{
-    uint32_t count = 0;
-    const struct slot *lone = lone_read(tcp, lane);
-    if (lone != NULL) {
-        /* Nothing but its answer may come: header and data with one call. */
-        to[0] = (struct iovec){.iov_base = lane->reply, .iov_len = PAGEOP_REPLY_BYTES};
-        memcpy(&to[1], lone->segments, lone->segment_count * sizeof(*to));
-        return lone->segment_count + 1;
-    }
+    uint32_t bytes = 0;
+    to->count = 0;
+    to->guess_count = 0;
     if (lane->filling != NO_SLOT) {
         const struct slot *slot = &tcp->slots[lane->filling];
-        count = append_rest(to, 0, FABRIC_SEGMENTS_MAX, slot->segments, slot->segment_count,
-                            lane->filled);
+        to->count = append_rest(to->iovecs, 0, FABRIC_SEGMENTS_MAX, slot->segments,
+                                slot->segment_count, lane->filled);
+        room--;
     }
-    to[count++] = (struct iovec){.iov_base = lane->reply + lane->reply_bytes,
-                                 .iov_len = PAGEOP_REPLY_BYTES - lane->reply_bytes};
-    return count;
+    guesses = MIN(MIN(guesses, room), lane->sent_count);
+    while (to->guess_count < guesses && bytes < GUESS_BYTES_MAX &&
+           to->count + 1 + FABRIC_SEGMENTS_MAX <= RECEIVE_IOVECS) {
+        const struct slot *slot = ring_slot(tcp, lane, to->guess_count);
+        bool first = to->guess_count == 0;
+        uint32_t there = first ? lane->reply_bytes : 0;
+        uint8_t *header = first ? lane->reply : to->headers[to->guess_count];
+        to->iovecs[to->count++] =
+            (struct iovec){.iov_base = header + there, .iov_len = PAGEOP_REPLY_BYTES - there};
+        if (slot->kind == PAGEOP_READ) {
+            memcpy(&to->iovecs[to->count], slot->segments,
+                   slot->segment_count * sizeof(struct iovec));
+            to->count += slot->segment_count;
+            bytes += slot->length;
+        }
+        to->guess_count++;
+    }
+    if (to->guess_count == 0 && room > 0) {
+        to->iovecs[to->count++] = (struct iovec){.iov_base = lane->reply + lane->reply_bytes,
+                                                 .iov_len = PAGEOP_REPLY_BYTES - lane->reply_bytes};
+    }
 }
 
-static int input_arrived(struct tcp_peer *tcp, struct lane *lane, size_t bytes,
-                         struct fabric_sink *sink)
+/* Up to `bytes` more of the reply that is filling; returns how many of them are its own. */
+static size_t data_arrived(struct tcp_peer *tcp, struct lane *lane, size_t bytes,
+                           struct fabric_sink *sink)
 {
-    if (lone_read(tcp, lane) != NULL && bytes > PAGEOP_REPLY_BYTES) {
-        lane->reply_bytes = PAGEOP_REPLY_BYTES;
-        bytes -= PAGEOP_REPLY_BYTES;
-        if (reply_arrived(tcp, lane, sink) != 0 || lane->filling == NO_SLOT) {
-            return -EPROTO; /* data behind an answer that has none */
-        }
+    struct slot *slot = &tcp->slots[lane->filling];
+    size_t taken = MIN(bytes, (size_t)(slot->length - lane->filled));
+    lane->filled += (uint32_t)taken;
+    if (lane->filled == slot->length) {
+        lane->filling = NO_SLOT;
+        slot_complete(tcp, slot, 0, sink);
     }
-    if (lane->filling != NO_SLOT) {
-        struct slot *slot = &tcp->slots[lane->filling];
-        size_t data_bytes = MIN(bytes, (size_t)(slot->length - lane->filled));
-        lane->filled += (uint32_t)data_bytes;
-        bytes -= data_bytes;
-        if (lane->filled == slot->length) {
-            lane->filling = NO_SLOT;
-            slot_complete(tcp, slot, 0, sink);
-        }
+    return taken;
+}
+
+/* `bytes` of the input behind the first `skip` are not where they belong: they come once more. */
+static int put_into_stash(struct lane *lane, const struct input *input, size_t skip, size_t bytes)
+{
+    if (bytes == 0) {
+        return 0;
     }
-    lane->reply_bytes += (uint32_t)bytes;
+    CHECK(lane->stash == NULL);
+    lane->stash = malloc(bytes);
+    if (lane->stash == NULL) {
+        return -ENOMEM;
+    }
+    size_t done = 0;
+    for (uint32_t i = 0; done < bytes; i++) {
+        const struct iovec *from = &input->iovecs[i];
+        size_t before = MIN(skip, from->iov_len);
+        size_t length = MIN(from->iov_len - before, bytes - done);
+        memcpy(lane->stash + done, (const uint8_t *)from->iov_base + before, length);
+        skip -= before;
+        done += length;
+    }
+    lane->stash_start = 0;
+    lane->stash_end = bytes;
     return 0;
 }
 
-/* Takes what the socket has, until the sink is full. */
+/* The input's header number `number` as far as it came; returns its bytes. */
+static size_t header_arrived(struct lane *lane, const struct input *input, uint32_t number,
+                             size_t bytes)
+{
+    size_t part = MIN(bytes, (size_t)(PAGEOP_REPLY_BYTES - lane->reply_bytes));
+    if (number != 0) {
+        memcpy(lane->reply, input->headers[number], part);
+    }
+    lane->reply_bytes += (uint32_t)part;
+    return part;
+}
+
+/* `bytes` came and lie where gather_input() wanted them. */
+static int input_arrived(struct tcp_peer *tcp, struct lane *lane, const struct input *input,
+                         size_t bytes, struct fabric_sink *sink)
+{
+    size_t done = lane->filling != NO_SLOT ? data_arrived(tcp, lane, bytes, sink) : 0;
+    for (uint32_t number = 0; done < bytes; number++) {
+        bool guessed = number < input->guess_count;
+        const struct slot *expected = guessed ? ring_slot(tcp, lane, 0) : NULL;
+        done += header_arrived(lane, input, number, bytes - done);
+        if (lane->reply_bytes < PAGEOP_REPLY_BYTES) {
+            return 0;
+        }
+        uint32_t index;
+        if (reply_arrived(tcp, lane, sink, &index) != 0) {
+            return -EPROTO;
+        }
+        bool has_data = lane->filling != NO_SLOT;
+        if (expected != &tcp->slots[index] || has_data != (expected->kind == PAGEOP_READ)) {
+            return put_into_stash(lane, input, done, bytes - done);
+        }
+        done += has_data ? data_arrived(tcp, lane, bytes - done, sink) : 0;
+    }
+    return 0;
+}
+
+/* As a receive from the socket, which fills the input as far as there is something. */
+static size_t take_from_stash(struct lane *lane, const struct input *input)
+{
+    size_t bytes = 0;
+    for (uint32_t i = 0; i < input->count; i++) {
+        size_t part = MIN(input->iovecs[i].iov_len, lane->stash_end - lane->stash_start);
+        memcpy(input->iovecs[i].iov_base, lane->stash + lane->stash_start, part);
+        lane->stash_start += part;
+        bytes += part;
+    }
+    if (lane->stash_start == lane->stash_end) {
+        free(lane->stash);
+        lane->stash = NULL;
+    }
+    return bytes;
+}
+
+static size_t input_bytes(const struct input *input)
+{
+    size_t bytes = 0;
+    for (uint32_t i = 0; i < input->count; i++) {
+        bytes += input->iovecs[i].iov_len;
+    }
+    return bytes;
+}
+
+/* Once from stash or socket. Returns whether there may be more; the peer may be dead then. */
+static bool receive_once(struct tcp_peer *tcp, struct lane *lane, struct fabric_sink *sink)
+{
+    struct input input;
+    bool from_stash = lane->stash != NULL;
+    gather_input(tcp, lane, from_stash ? 0 : GUESSES_MAX, sink->max - sink->count, &input);
+    ssize_t count;
+    if (from_stash) {
+        count = (ssize_t)take_from_stash(lane, &input);
+    } else {
+        struct msghdr message = {.msg_iov = input.iovecs, .msg_iovlen = input.count};
+        count = recvmsg(lane->fd, &message, MSG_DONTWAIT);
+    }
+    if (count < 0 && (errno == EINTR || errno == EAGAIN)) {
+        return errno == EINTR;
+    }
+    if (count <= 0 || input_arrived(tcp, lane, &input, (size_t)count, sink) != 0) {
+        die(tcp);
+        return false;
+    }
+    /* Less than was asked for: the socket is empty, or the next poll sees the end. */
+    return lane->stash != NULL || (size_t)count == input_bytes(&input);
+}
+
+/* Takes what there is, until the sink is full. */
 static void receive(struct tcp_peer *tcp, struct lane *lane, struct fabric_sink *sink)
 {
-    while (!fabric_sink_full(sink) && !tcp->peer.dead) {
-        if (lane->reply_bytes == PAGEOP_REPLY_BYTES) {
-            if (reply_arrived(tcp, lane, sink) != 0) {
-                die(tcp);
-            }
-            continue;
-        }
-        struct iovec iovecs[FABRIC_SEGMENTS_MAX + 1];
-        struct msghdr message = {.msg_iov = iovecs, .msg_iovlen = gather_input(tcp, lane, iovecs)};
-        ssize_t count = recvmsg(lane->fd, &message, MSG_DONTWAIT);
-        if (count < 0 && errno == EINTR) {
-            continue;
-        }
-        if (count < 0 && errno == EAGAIN) {
-            return;
-        }
-        if (count <= 0 || input_arrived(tcp, lane, (size_t)count, sink) != 0) {
-            die(tcp);
-        }
-        if (lane->in_flight == 0 && sink->count != 0) {
+    while (!fabric_sink_full(sink) && receive_once(tcp, lane, sink)) {
+        if (lane->in_flight == 0 && sink->count != 0 && lane->stash == NULL) {
             return; /* nothing may come but the end, which the next poll sees */
         }
     }
@@ -405,16 +555,16 @@ static void send_detaches(struct tcp_peer *tcp)
 static void tcp_poll(struct fabric_peer *peer, struct fabric_sink *sink)
 {
     struct tcp_peer *tcp = tcp_of(peer);
-    bool idle = tcp->free_count == SLOTS;
     if (!peer->dead) {
         send_detaches(tcp);
     }
+    /* An idle peer is still looked at, to notice its death. */
+    bool look = tcp->free_count == SLOTS && fabric_look_due(&tcp->look);
     for (unsigned i = 0; i < LANES && !peer->dead; i++) {
         flush(tcp, &tcp->lanes[i]);
     }
     for (unsigned i = 0; i < LANES && !peer->dead; i++) {
-        /* An idle peer is still looked at, to notice its death. */
-        if (idle || tcp->lanes[i].in_flight != 0) {
+        if (look || tcp->lanes[i].in_flight != 0) {
             receive(tcp, &tcp->lanes[i], sink);
         }
     }
@@ -475,6 +625,11 @@ static int tcp_poll_fd(const struct fabric_peer *peer)
     return container_of(peer, const struct tcp_peer, peer)->epoll_fd;
 }
 
+static void tcp_arm(struct fabric_peer *peer)
+{
+    fabric_look_arm(&tcp_of(peer)->look);
+}
+
 static void tcp_close(struct fabric_peer *peer)
 {
     struct tcp_peer *tcp = tcp_of(peer);
@@ -494,6 +649,7 @@ static const struct fabric_provider tcp_provider = {
     .post = tcp_post,
     .poll = tcp_poll,
     .poll_fd = tcp_poll_fd,
+    .arm = tcp_arm,
 };
 
 static struct tcp_peer *tcp_new(void)

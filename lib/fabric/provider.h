@@ -40,6 +40,21 @@ struct fabric_request {
     uint64_t token;
 };
 
+/*
+ * When a poll without anything to do looks at its socket: a look is a system call, a poll without
+ * one a few instructions. Once in FABRIC_LOOK_NS, and on the two polls after fabric_arm.
+ */
+#define FABRIC_LOOK_NS 5000u
+
+struct fabric_look {
+    uint32_t due; /* so many polls look whatever the clock says */
+    uint64_t last_ns;
+};
+
+void fabric_look_arm(struct fabric_look *look);
+/* Whether this poll has to look. It counts as done. */
+bool fabric_look_due(struct fabric_look *look);
+
 struct fabric_provider {
     const char *name;
     void (*close)(struct fabric_peer *peer);
