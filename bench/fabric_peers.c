@@ -93,13 +93,25 @@ static void get(int fd, void *data, size_t bytes, bool spin)
     }
 }
 
+/* What is read, and where to, with room for a reply's header behind the last. */
+static char pages[PAGES + 1][PAGE];
+static char target[TARGETS + 1][PAGE];
+
+static void fill_pages(void)
+{
+    for (unsigned i = 0; i < PAGES + 1; i++) {
+        memset(pages[i], (int)(i & 0x7f), PAGE);
+    }
+}
+
+/* Out of and into as much memory as a read by dilos: caches help neither more than the other. */
 static void pingpong(bool spin, unsigned count)
 {
-    static char reply[REPLY_BYTES];
     char request[REQUEST_BYTES] = {1};
     struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     socklen_t length = sizeof(address);
     int listener = socket(AF_INET, SOCK_STREAM, 0);
+    fill_pages();
     if (bind(listener, (struct sockaddr *)&address, sizeof(address)) != 0 ||
         listen(listener, 1) != 0 ||
         getsockname(listener, (struct sockaddr *)&address, &length) != 0) {
@@ -109,21 +121,22 @@ static void pingpong(bool spin, unsigned count)
         (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
         int fd = accept(listener, NULL, NULL);
         no_delay(fd);
-        memset(reply, 7, sizeof(reply));
-        for (;;) {
+        for (unsigned i = 0;; i++) {
             get(fd, request, sizeof(request), spin);
-            put(fd, reply, sizeof(reply));
+            put(fd, pages[i * STEP % PAGES], REPLY_BYTES);
         }
     }
     int fd = connect_to(ntohs(address.sin_port));
     double begin = 0;
+    unsigned last = 0;
     for (unsigned i = 0; i < count + count / 10; i++) {
         begin = i == count / 10 ? now_ns() : begin;
         put(fd, request, sizeof(request));
-        get(fd, reply, sizeof(reply), spin);
+        get(fd, target[i % TARGETS], REPLY_BYTES, spin);
+        last = i;
     }
     double spent = now_ns() - begin;
-    if (reply[0] != 7 || reply[REPLY_BYTES - 1] != 7) {
+    if (target[last % TARGETS][17] != (char)(last * STEP % PAGES & 0x7f)) {
         die("wrong data");
     }
     printf("{\"ns\": %.1f}\n", spent / count);
@@ -131,10 +144,8 @@ static void pingpong(bool spin, unsigned count)
 
 /* ---- a memcpy by another thread that is waiting for it */
 
-static char pages[PAGES][PAGE];
 static atomic_uint asked;
 static atomic_uint answered;
-static char target[TARGETS][PAGE];
 static unsigned memcpy_count;
 
 static void *copier(void *argument)
@@ -156,9 +167,7 @@ static void *copier(void *argument)
 static void copy(unsigned count)
 {
     pthread_t thread;
-    for (unsigned i = 0; i < PAGES; i++) {
-        memset(pages[i], (int)(i & 0x7f), PAGE);
-    }
+    fill_pages();
     memcpy_count = count;
     if (pthread_create(&thread, NULL, copier, NULL) != 0) {
         die("pthread_create");

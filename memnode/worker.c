@@ -16,7 +16,9 @@
 #define BATCH_MAX   64
 #define SPIN_NS_MIN 1000ull
 #define SPIN_NS_MAX 50000ull
-#define LOOKS_MAX   4u /* at the source that was ready last, between two looks at all of them */
+/* So short a wait says that looking longer would have paid: some 40 us of it may be the waking. */
+#define PAUSE_NS_MAX 100000ull
+#define LOOKS_MAX    4u /* at the source that was ready last, between two looks at all of them */
 
 struct worker {
     const char *name;
@@ -71,7 +73,7 @@ static bool look_at_hot(struct worker *worker)
 
 /*
  * The next request often comes within microseconds, and being woken takes longer than that. So it
- * looks for a moment before it sleeps: longer when that would have met the event, shorter when it
+ * looks for a moment before it sleeps: longer when that may have met the event, shorter when it
  * was in vain, so that on a busy machine it hardly costs anything.
  */
 static int wait_for_events(struct worker *worker, struct epoll_event *events)
@@ -91,7 +93,7 @@ static int wait_for_events(struct worker *worker, struct epoll_event *events)
         count = epoll_wait(worker->epoll_fd, events, BATCH_MAX, (int)WORKER_TICK_MS);
         now_ns = sys_monotonic_ns();
     }
-    bool longer = now_ns - begin_ns < SPIN_NS_MAX;
+    bool longer = now_ns - begin_ns < PAUSE_NS_MAX;
     worker->spin_ns =
         longer ? MIN(2 * worker->spin_ns, SPIN_NS_MAX) : MAX(worker->spin_ns / 2, SPIN_NS_MIN);
     return count;
