@@ -88,6 +88,8 @@ static void after_batch(void *context)
             tcp_connection_shut(connection, &export->context.counters->closed_hello);
         }
         if (connection->fd < 0) {
+            /* Not sooner: events of this batch may have named it again after it was shut. */
+            worker_cool(export->worker, &connection->source);
             tcp_connection_free(connection);
             export->connection_count--;
         }

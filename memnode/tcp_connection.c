@@ -63,7 +63,6 @@ void tcp_connection_shut(struct tcp_connection *connection, atomic_uint_fast64_t
     atomic_fetch_sub_explicit(&connection->context->counters->connections_open, 1,
                               memory_order_relaxed);
     worker_remove(connection->worker, connection->fd);
-    worker_cool(connection->worker, &connection->source);
     (void)close(connection->fd);
     connection->fd = -1;
     connection->group->closed = true;
