@@ -21,6 +21,7 @@
 #include "lib/fabric/address.h"
 #include "lib/fabric/connect.h"
 #include "lib/fabric/provider.h"
+#include "lib/fabric/tcp_stash.h"
 
 #define SLOTS           256u
 #define SEND_IOVECS     64u
@@ -69,10 +70,7 @@ struct lane {
     uint32_t filled;
     uint32_t reply_bytes;
     uint8_t reply[PAGEOP_REPLY_BYTES];
-    /* What came but was put elsewhere by a wrong guess; NULL: nothing. */
-    uint8_t *stash;
-    size_t stash_start;
-    size_t stash_end;
+    struct tcp_stash stash; /* what came but was put elsewhere by a wrong guess */
 };
 
 /* Where one receive puts what comes. */
@@ -107,8 +105,7 @@ static void die(struct tcp_peer *tcp)
             (void)close(tcp->lanes[i].fd);
             tcp->lanes[i].fd = -1;
         }
-        free(tcp->lanes[i].stash);
-        tcp->lanes[i].stash = NULL;
+        tcp_stash_clear(&tcp->lanes[i].stash);
     }
 }
 
@@ -415,31 +412,6 @@ static size_t data_arrived(struct tcp_peer *tcp, struct lane *lane, size_t bytes
     return taken;
 }
 
-/* `bytes` of the input behind the first `skip` are not where they belong: they come once more. */
-static int put_into_stash(struct lane *lane, const struct input *input, size_t skip, size_t bytes)
-{
-    if (bytes == 0) {
-        return 0;
-    }
-    CHECK(lane->stash == NULL);
-    lane->stash = malloc(bytes);
-    if (lane->stash == NULL) {
-        return -ENOMEM;
-    }
-    size_t done = 0;
-    for (uint32_t i = 0; done < bytes; i++) {
-        const struct iovec *from = &input->iovecs[i];
-        size_t before = MIN(skip, from->iov_len);
-        size_t length = MIN(from->iov_len - before, bytes - done);
-        memcpy(lane->stash + done, (const uint8_t *)from->iov_base + before, length);
-        skip -= before;
-        done += length;
-    }
-    lane->stash_start = 0;
-    lane->stash_end = bytes;
-    return 0;
-}
-
 /* The input's header number `number` as far as it came; returns its bytes. */
 static size_t header_arrived(struct lane *lane, const struct input *input, uint32_t number,
                              size_t bytes)
@@ -470,28 +442,11 @@ static int input_arrived(struct tcp_peer *tcp, struct lane *lane, const struct i
         }
         bool has_data = lane->filling != NO_SLOT;
         if (expected != &tcp->slots[index] || has_data != (expected->kind == PAGEOP_READ)) {
-            return put_into_stash(lane, input, done, bytes - done);
+            return tcp_stash_put(&lane->stash, input->iovecs, done, bytes - done);
         }
         done += has_data ? data_arrived(tcp, lane, bytes - done, sink) : 0;
     }
     return 0;
-}
-
-/* As a receive from the socket, which fills the input as far as there is something. */
-static size_t take_from_stash(struct lane *lane, const struct input *input)
-{
-    size_t bytes = 0;
-    for (uint32_t i = 0; i < input->count; i++) {
-        size_t part = MIN(input->iovecs[i].iov_len, lane->stash_end - lane->stash_start);
-        memcpy(input->iovecs[i].iov_base, lane->stash + lane->stash_start, part);
-        lane->stash_start += part;
-        bytes += part;
-    }
-    if (lane->stash_start == lane->stash_end) {
-        free(lane->stash);
-        lane->stash = NULL;
-    }
-    return bytes;
 }
 
 static size_t input_bytes(const struct input *input)
@@ -507,11 +462,11 @@ static size_t input_bytes(const struct input *input)
 static bool receive_once(struct tcp_peer *tcp, struct lane *lane, struct fabric_sink *sink)
 {
     struct input input;
-    bool from_stash = lane->stash != NULL;
+    bool from_stash = !tcp_stash_is_empty(&lane->stash);
     gather_input(tcp, lane, from_stash ? 0 : GUESSES_MAX, sink->max - sink->count, &input);
     ssize_t count;
     if (from_stash) {
-        count = (ssize_t)take_from_stash(lane, &input);
+        count = (ssize_t)tcp_stash_take(&lane->stash, input.iovecs, input.count);
     } else {
         struct msghdr message = {.msg_iov = input.iovecs, .msg_iovlen = input.count};
         count = recvmsg(lane->fd, &message, MSG_DONTWAIT);
@@ -524,14 +479,14 @@ static bool receive_once(struct tcp_peer *tcp, struct lane *lane, struct fabric_
         return false;
     }
     /* Less than was asked for: the socket is empty, or the next poll sees the end. */
-    return lane->stash != NULL || (size_t)count == input_bytes(&input);
+    return !tcp_stash_is_empty(&lane->stash) || (size_t)count == input_bytes(&input);
 }
 
 /* Takes what there is, until the sink is full. */
 static void receive(struct tcp_peer *tcp, struct lane *lane, struct fabric_sink *sink)
 {
     while (!fabric_sink_full(sink) && receive_once(tcp, lane, sink)) {
-        if (lane->in_flight == 0 && sink->count != 0 && lane->stash == NULL) {
+        if (lane->in_flight == 0 && sink->count != 0 && tcp_stash_is_empty(&lane->stash)) {
             return; /* nothing may come but the end, which the next poll sees */
         }
     }
