@@ -18,8 +18,11 @@
 
 #define PIECES_MAX       (BLKQ_SEGMENTS_MAX + 2) /* header, data, status */
 #define STATUS_UNWRITTEN 0xffu
-/* Then halt: the device's side may need this processor. */
-#define POLL_NS_MAX         UINT64_C(50000)
+/*
+ * Then halt: the device's side may need this processor. Under emulation a halt is ended by a
+ * message through the VMM's main loop, which takes longer than almost any answer.
+ */
+#define POLL_NS_MAX         UINT64_C(250000)
 #define POLLS_WITHOUT_CLOCK 64
 #define ID_WAIT_NS_MAX      UINT64_C(10000000000)
 #define DISCARD_SECTORS_MAX UINT64_C(0xffffffff)

@@ -10,7 +10,7 @@
 #include "lib/base/check.h"
 
 #define SECTORS_PER_PAGE (PAGE_BYTES / BLKQ_SECTOR_BYTES)
-#define POLL_MAX         8
+#define POLL_MAX         4
 #define RINGS_MAX        (2 * CPU_COUNT_MAX)
 /*
  * Polls of one wait before it lets others run, as a change of threads and back costs more than a

@@ -124,7 +124,7 @@ void pager_init(const struct pager_config *config)
 bool pager_idle(void)
 {
     (void)io_poll();
-    return reclaim_slice(0);
+    return reclaim_more();
 }
 
 void pager_quiesce(void)

@@ -19,6 +19,7 @@
 #define PASSES_PER_LOOK 8
 /* Frames that a slice looks at for each that was taken ahead of need: twice around for each. */
 #define LOOKS_PER_TAKEN 3
+#define GAIN_MIN        2 /* frames that a fault sends on their way out when few are missing */
 
 static struct {
     _Atomic uint64_t hand;
@@ -194,22 +195,51 @@ HOT static uint64_t pass_slice(uint64_t count, uint64_t wanted_count)
 }
 
 /* In batches: from `high` on up to as much again as a slice may bring. */
+HOT static bool slice(struct pager_cpu *cpu, uint64_t count, uint64_t gain_max)
+{
+    uint64_t excess = frame_excess();
+    if (!cpu->reclaiming && !reclaim_wants()) {
+        return false;
+    }
+    uint64_t going = frame_free_count() + writeback_pages();
+    uint64_t wanted = pager.high_count + MIN(pager.high_count, RECLAIM_SLICE) + excess;
+    uint64_t freed_before = atomic_load_explicit(&clock.freed_count, memory_order_relaxed);
+    uint64_t passed = pass_slice(count, MIN(wanted, going + gain_max));
+    cpu->reclaiming = frame_free_count() + writeback_pages() < wanted;
+    bool freed = atomic_load_explicit(&clock.freed_count, memory_order_relaxed) != freed_before;
+    cpu->fruitless_count = freed ? 0 : cpu->fruitless_count + passed;
+    return cpu->reclaiming && cpu->fruitless_count < 3 * frame_span();
+}
+
+/*
+ * A fault does a little more than it takes, and the more the nearer free frames are to the low
+ * watermark: all at once would be hidden behind its read no more, and a few faults would pay for
+ * all. Where the watermarks are close together there is nothing to spread.
+ */
+static uint64_t gain_limit(void)
+{
+    uint64_t high = pager.high_count, low = pager.low_count, now = frame_free_count();
+    uint64_t missing = high > now ? high - now : 0;
+    if (high < low + RECLAIM_SLICE) {
+        return UINT32_MAX;
+    }
+    return GAIN_MIN + MIN(missing * RECLAIM_SLICE / (high - low), RECLAIM_SLICE);
+}
+
 HOT bool reclaim_slice(uint32_t taken_count)
 {
     struct pager_cpu *cpu = this_cpu();
     io_poll_background();
     frame_refill(cpu);
-    uint64_t excess = frame_excess();
-    if (!cpu->reclaiming && !reclaim_wants()) {
-        return false;
-    }
-    uint64_t wanted = pager.high_count + MIN(pager.high_count, RECLAIM_SLICE) + excess;
-    uint64_t freed_before = atomic_load_explicit(&clock.freed_count, memory_order_relaxed);
-    uint64_t passed = pass_slice(RECLAIM_SLICE + LOOKS_PER_TAKEN * taken_count, wanted);
-    cpu->reclaiming = frame_free_count() + writeback_pages() < wanted;
-    bool freed = atomic_load_explicit(&clock.freed_count, memory_order_relaxed) != freed_before;
-    cpu->fruitless_count = freed ? 0 : cpu->fruitless_count + passed;
-    return cpu->reclaiming && cpu->fruitless_count < 3 * frame_span();
+    return slice(cpu, RECLAIM_SLICE + LOOKS_PER_TAKEN * taken_count, gain_limit() + taken_count);
+}
+
+bool reclaim_more(void)
+{
+    struct pager_cpu *cpu = this_cpu();
+    io_poll_background();
+    frame_refill(cpu);
+    return slice(cpu, RECLAIM_SLICE, UINT32_MAX);
 }
 
 static int direct_failure(void)
@@ -247,8 +277,8 @@ static int direct(uint64_t needed_count)
             io_wait_step(&wait);
             passed_count = turns_max - MIN(turns_max, frame_span());
         }
-        passed_count += STEP + pass_slice(RECLAIM_SLICE,
-                                          MAX(needed_count, pager.low_count) + writeback_pages());
+        (void)pass_slice(RECLAIM_SLICE, MAX(needed_count, pager.low_count) + writeback_pages());
+        passed_count += RECLAIM_SLICE;
     }
     return 0;
 }

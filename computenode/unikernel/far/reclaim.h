@@ -15,7 +15,7 @@
 #include "computenode/unikernel/far/frame_table.h"
 #include "lib/base/compiler.h"
 
-#define RECLAIM_SLICE 32 /* frames that the hand passes in one go, at least */
+#define RECLAIM_SLICE 32 /* frames that the hand passes in one go, at most */
 
 /* At boot, with so many frames for pages. */
 void reclaim_init(uint64_t usable_count);
@@ -25,11 +25,13 @@ void reclaim_watermarks(uint64_t usable_count);
 void reclaim_share_out(void);
 
 /*
- * One bounded slice, if there are fewer free frames than there should be; longer for who has just
+ * A fault's part, if there are fewer free frames than there should be: larger for who has just
  * taken `taken_count` frames ahead of need. Starts writes, waits for nothing. true: there is more
  * to do, and doing it may help. Fault context.
  */
 bool reclaim_slice(uint32_t taken_count);
+/* The same without a limit on what it brings, for who has time. */
+bool reclaim_more(void);
 
 /*
  * Frees frames until this processor can take `needed_count`; waits for writes. Counted. Errors:

@@ -33,7 +33,7 @@ static void shrink(void)
     while (frame_excess() > 0 && clock_ns() - start_ns < WAIT_NS_MAX &&
            stuck_count < 4 * (frame_span() / RECLAIM_SLICE + 1)) {
         uint64_t excess = frame_excess();
-        (void)reclaim_slice(0);
+        (void)reclaim_more();
         frame_hold_free();
         if (frame_excess() < excess) {
             stuck_count = 0;
