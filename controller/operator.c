@@ -401,7 +401,12 @@ static void waiter_answer(struct waiter *w)
 static void waiter_timeout(evutil_socket_t fd, short what, void *context)
 {
     struct waiter *w = context;
-    if (controller_settle(w->controller)) {
+    struct controller *c = w->controller;
+    /* Off the list meanwhile: what settles may end this very wait, and it is answered once. */
+    list_remove(&w->link);
+    bool settled = controller_settle(c);
+    list_append(&c->waiters, &w->link);
+    if (settled) {
         waiter_answer(w);
     }
     (void)fd;

@@ -357,7 +357,7 @@ static void launch(const char *name, const char *program, uint64_t far_bytes, ui
     CALL(w.operators, LAUNCH, m, instance_info);
 }
 
-static void report(uint32_t state, const char *kind)
+static void report_by(rpc_done *done, uint32_t state, const char *kind)
 {
     Dilos__InstanceEvent m = DILOS__INSTANCE_EVENT__INIT;
     Dilos__InstanceReport r = DILOS__INSTANCE_REPORT__INIT;
@@ -365,8 +365,23 @@ static void report(uint32_t state, const char *kind)
     r.state = (Dilos__InstanceState)state;
     r.exit_kind = (char *)(uintptr_t)kind;
     m.report = &r;
-    CALL(w.agent, INSTANCE_EVENT, m, empty);
+    CHECK(rpc_call(rpc_client_connection(w.agent), DILOS__MESSAGE_TYPE__MESSAGE_INSTANCE_EVENT,
+                   &m.base, &dilos__empty__descriptor, 5000, done, NULL) == 0);
+}
+
+static void report(uint32_t state, const char *kind)
+{
+    memset(&got, 0, sizeof(got));
+    report_by(on_done, state, kind);
+    CHECK(run_until(&got.done));
     EXPECT_EQ(got.code, -1);
+}
+
+static void ignore(void *context, const ProtobufCMessage *reply, const Dilos__Error *error)
+{
+    (void)context;
+    (void)reply;
+    (void)error;
 }
 
 static void acquire(uint32_t count, uint8_t key)
@@ -480,6 +495,32 @@ static void test_restart_keeps_all(void)
     EXPECT_EQ(core->instances[core_find_instance(core, "idx")].state, INSTANCE_RUNNING);
 }
 
+static void run_for(uint64_t ns)
+{
+    uint64_t end_ns = sys_monotonic_ns() + ns;
+    while (sys_monotonic_ns() < end_ns) {
+        (void)event_base_loop(w.base, EVLOOP_ONCE | EVLOOP_NONBLOCK);
+    }
+}
+
+/* The loop finds the news of the end and the end of the wait's time in one turn: one answer. */
+static void test_end_and_timeout_at_once(void)
+{
+    Dilos__Wait wait = DILOS__WAIT__INIT;
+    wait.name = (char *)(uintptr_t) "idx";
+    wait.timeout_ms = 100;
+    memset(&got, 0, sizeof(got));
+    CHECK(rpc_call(rpc_client_connection(w.operators), DILOS__MESSAGE_TYPE__MESSAGE_WAIT,
+                   &wait.base, &dilos__instance_info__descriptor, 5000, on_done, NULL) == 0);
+    run_for(20000000);
+    EXPECT(!got.done);
+    report_by(ignore, INSTANCE_EXITED, "signaled");
+    (void)event_base_loop(w.base, EVLOOP_ONCE | EVLOOP_NONBLOCK); /* it leaves the agent */
+    (void)usleep(150000);
+    EXPECT(run_until(&got.done));
+    EXPECT_EQ(got.state, INSTANCE_EXITED);
+}
+
 static void test_stop_and_wait(void)
 {
     Dilos__Stop stop = DILOS__STOP__INIT;
@@ -493,7 +534,7 @@ static void test_stop_and_wait(void)
     EXPECT_EQ(got.state, INSTANCE_STOPPING);
     EXPECT_EQ(w.signals, 1);
     EXPECT_EQ(w.signal, 15);
-    report(INSTANCE_EXITED, "signaled");
+    test_end_and_timeout_at_once();
     CALL(w.operators, WAIT, wait, instance_info);
     EXPECT_EQ(got.state, INSTANCE_EXITED);
     const struct core *core = controller_core(w.controller);
