@@ -251,11 +251,12 @@ def breakdown(table, sizes, far):
     parts = program(SHARE_PROGRAM, sizes.native_pages)
     turn, copy = parts['turn'], parts['copy']
     known = sum(parts[name] for name in STAGES)
-    for name in ('take', 'parse', 'find', 'answer'):
+    for name in ('take', 'parse', 'find', 'answer', 'copy'):
         table.add('agent_share_' + name, None, DILOS, parts[name], UNIT)
-    # What the fabric costs an agent beside the bare copy: the layer that connects again.
-    table.add('agent_share_fabric', None, DILOS, parts['post'] + parts['complete'] - copy, UNIT)
-    table.add('agent_share_rest', None, DILOS, turn - known, UNIT)
+    # The layer that connects again and the copy below it, beside which the bare copy is put: their
+    # difference is smaller than the noise of either.
+    table.add('agent_share_fabric', None, DILOS, parts['post'] + parts['complete'], UNIT)
+    table.add('agent_share_rest', None, DILOS, max(turn - known, 1), UNIT)
     table.add('agent_share_work', None, DILOS, turn - copy, UNIT)
     table.add('agent_share_handover', None, DILOS, far - turn, UNIT)
 
