@@ -54,6 +54,18 @@ static void pass_on(void *context, const ProtobufCMessage *reply, const Dilos__E
     relay_close(relay);
 }
 
+/* Asks an agent; `done` closes the relay. */
+static void relay_ask(struct relay *relay, struct session *s, uint16_t type,
+                      const ProtobufCMessage *message, const ProtobufCMessageDescriptor *reply,
+                      uint32_t timeout_ms, rpc_done *done)
+{
+    if (rpc_call(s->connection, type, message, reply, timeout_ms, done, relay) != 0) {
+        rpc_fail(relay->request, DILOS__ERROR_CODE__ERROR_UNAVAILABLE, "the agent is too busy",
+                 "try again later");
+        relay_close(relay);
+    }
+}
+
 static void ask_one(struct controller *c, uint32_t agent, uint16_t type,
                     const ProtobufCMessage *message, const ProtobufCMessageDescriptor *reply,
                     uint32_t timeout_ms, struct rpc_request *request)
@@ -66,11 +78,8 @@ static void ask_one(struct controller *c, uint32_t agent, uint16_t type,
                        c->core->agents[agent].name);
         rpc_fail(request, DILOS__ERROR_CODE__ERROR_UNAVAILABLE, text,
                  "start dilos-agent on its host, then try again");
-    } else if (relay != NULL &&
-               rpc_call(s->connection, type, message, reply, timeout_ms, pass_on, relay) != 0) {
-        rpc_fail(request, DILOS__ERROR_CODE__ERROR_UNAVAILABLE, "the agent is too busy",
-                 "try again later");
-        relay_close(relay);
+    } else if (relay != NULL) {
+        relay_ask(relay, s, type, message, reply, timeout_ms, pass_on);
     }
 }
 
@@ -304,28 +313,38 @@ static void tune_done(void *context, const ProtobufCMessage *reply, const Dilos_
     relay_close(relay);
 }
 
+/* A relay to the agent of an instance, whose change it stores. NULL: answered. */
+static struct relay *change_open(struct controller *c, uint32_t slot, struct rpc_request *request,
+                                 struct session **ret_session)
+{
+    const struct instance *instance = &c->core->instances[slot];
+    *ret_session = session_of_agent(c, instance->agent);
+    if (*ret_session == NULL) {
+        rpc_fail(request, DILOS__ERROR_CODE__ERROR_UNAVAILABLE, "its agent is not connected",
+                 "start dilos-agent on its host, then try again");
+        return NULL;
+    }
+    struct relay *relay = relay_open(c, request);
+    if (relay != NULL) {
+        core_text(relay->instance_id, sizeof(relay->instance_id), instance->instance_id);
+    }
+    return relay;
+}
+
 static void tune_ask(struct controller *c, uint32_t slot, const char *setting,
                      struct rpc_request *request)
 {
-    const struct instance *instance = &c->core->instances[slot];
-    struct session *s = session_of_agent(c, instance->agent);
-    struct relay *relay = s == NULL ? NULL : relay_open(c, request);
+    struct session *s;
+    struct relay *relay = change_open(c, slot, request, &s);
     Dilos__InstanceTune tune = DILOS__INSTANCE_TUNE__INIT;
-    if (s == NULL) {
-        rpc_fail(request, DILOS__ERROR_CODE__ERROR_UNAVAILABLE, "its agent is not connected",
-                 "start dilos-agent on its host, then try again");
-    } else if (relay != NULL) {
-        core_text(relay->setting, sizeof(relay->setting), setting);
-        core_text(relay->instance_id, sizeof(relay->instance_id), instance->instance_id);
-        tune.instance_id = relay->instance_id;
-        tune.setting = relay->setting;
-        if (rpc_call(s->connection, DILOS__MESSAGE_TYPE__MESSAGE_INSTANCE_TUNE, &tune.base,
-                     &dilos__instance_tuned__descriptor, RELAY_TIMEOUT_MS, tune_done, relay) != 0) {
-            rpc_fail(request, DILOS__ERROR_CODE__ERROR_UNAVAILABLE, "the agent is too busy",
-                     "try again later");
-            relay_close(relay);
-        }
+    if (relay == NULL) {
+        return;
     }
+    core_text(relay->setting, sizeof(relay->setting), setting);
+    tune.instance_id = relay->instance_id;
+    tune.setting = relay->setting;
+    relay_ask(relay, s, DILOS__MESSAGE_TYPE__MESSAGE_INSTANCE_TUNE, &tune.base,
+              &dilos__instance_tuned__descriptor, RELAY_TIMEOUT_MS, tune_done);
 }
 
 void on_tune(void *context, struct rpc_connection *connection, struct rpc_request *request,
@@ -369,27 +388,18 @@ static void resize_done(void *context, const ProtobufCMessage *reply, const Dilo
 static void resize_ask(struct controller *c, uint32_t slot, const Dilos__Resize *m,
                        struct rpc_request *request)
 {
-    const struct instance *instance = &c->core->instances[slot];
-    struct session *s = session_of_agent(c, instance->agent);
-    struct relay *relay = s == NULL ? NULL : relay_open(c, request);
+    struct session *s;
+    struct relay *relay = change_open(c, slot, request, &s);
     Dilos__InstanceResize resize = DILOS__INSTANCE_RESIZE__INIT;
-    resize.instance_id = c->core->instances[slot].instance_id;
+    if (relay == NULL) {
+        return;
+    }
+    relay->far_bytes = m->far_bytes;
+    resize.instance_id = relay->instance_id;
     resize.local_bytes = m->local_bytes;
     resize.far_bytes = m->far_bytes;
-    if (s == NULL) {
-        rpc_fail(request, DILOS__ERROR_CODE__ERROR_UNAVAILABLE, "its agent is not connected",
-                 "start dilos-agent on its host, then try again");
-    } else if (relay != NULL) {
-        relay->far_bytes = m->far_bytes;
-        core_text(relay->instance_id, sizeof(relay->instance_id), instance->instance_id);
-        if (rpc_call(s->connection, DILOS__MESSAGE_TYPE__MESSAGE_INSTANCE_RESIZE, &resize.base,
-                     &dilos__instance_resized__descriptor, RELAY_TIMEOUT_MS, resize_done,
-                     relay) != 0) {
-            rpc_fail(request, DILOS__ERROR_CODE__ERROR_UNAVAILABLE, "the agent is too busy",
-                     "try again later");
-            relay_close(relay);
-        }
-    }
+    relay_ask(relay, s, DILOS__MESSAGE_TYPE__MESSAGE_INSTANCE_RESIZE, &resize.base,
+              &dilos__instance_resized__descriptor, RELAY_TIMEOUT_MS, resize_done);
 }
 
 void on_resize(void *context, struct rpc_connection *connection, struct rpc_request *request,
