@@ -109,6 +109,13 @@ static int wrap_for_test(struct fabric_peer *peer, struct fabric_peer **ret)
     return test_wrap(test_wrap_context, peer, ret);
 }
 
+uint64_t fabric_connect_share(uint64_t deadline_ns, uint64_t left)
+{
+    uint64_t now_ns = sys_monotonic_ns();
+    uint64_t left_ns = deadline_ns > now_ns ? deadline_ns - now_ns : 0;
+    return now_ns + left_ns / left;
+}
+
 int fabric_connect(const struct fabric_endpoint *endpoint, const struct fabric_choice *choice,
                    uint32_t timeout_ms, struct fabric_peer **ret, char *ret_reason)
 {
@@ -128,11 +135,9 @@ int fabric_connect(const struct fabric_endpoint *endpoint, const struct fabric_c
         }
         known = true;
         struct fabric_peer *peer = NULL;
-        /* One that doesn't answer leaves the others their share of the time. */
-        uint64_t now_ns = sys_monotonic_ns();
-        uint64_t left_ns = deadline_ns > now_ns ? deadline_ns - now_ns : 0;
-        uint64_t until_ns =
-            choice->only != NULL ? deadline_ns : now_ns + left_ns / (ARRAY_LEN(candidates) - i);
+        uint64_t until_ns = choice->only != NULL
+                                ? deadline_ns
+                                : fabric_connect_share(deadline_ns, ARRAY_LEN(candidates) - i);
         int failed = try_candidate(&candidates[i], endpoint, until_ns, &peer, ret_reason);
         if (failed == 0) {
             return wrap_for_test(peer, ret);

@@ -672,11 +672,8 @@ int fabric_verbs_connect(const struct fabric_endpoint *endpoint, uint64_t deadli
     }
     sys_random(&first, sizeof(first));
     for (uint32_t i = 0; i < count && error != 0; i++) {
-        /* One that is silent leaves the others their share of the time. */
-        uint64_t now_ns = sys_monotonic_ns();
-        uint64_t left_ns = deadline_ns > now_ns ? deadline_ns - now_ns : 0;
-        error = connect_one(addresses[(first + i) % count], now_ns + left_ns / (count - i), ret,
-                            ret_reason);
+        uint64_t until_ns = fabric_connect_share(deadline_ns, count - i);
+        error = connect_one(addresses[(first + i) % count], until_ns, ret, ret_reason);
     }
     return error;
 }

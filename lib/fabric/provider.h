@@ -55,6 +55,13 @@ void fabric_look_arm(struct fabric_look *look);
 /* Whether this poll has to look. It counts as done. */
 bool fabric_look_due(struct fabric_look *look);
 
+/*
+ * Until when one of `left` tries to connect (it and those after it; at least 1) may take, so that
+ * one that doesn't answer leaves the others their share of the time to `deadline_ns`
+ * (sys_monotonic_ns).
+ */
+uint64_t fabric_connect_share(uint64_t deadline_ns, uint64_t left);
+
 struct fabric_provider {
     const char *name;
     void (*close)(struct fabric_peer *peer);
