@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "lib/base/check.h"
+#include "lib/sys/poll_budget.h"
 #include "lib/sys/sys.h"
 
 #define BATCH_MAX   64
@@ -27,7 +28,7 @@ struct worker {
     int epoll_fd;
     int wake_fd;
     /* The thread's. */
-    uint64_t spin_ns;
+    struct poll_budget spin;
     struct worker_source *hot; /* was ready last and can be asked; or NULL */
     uint32_t hot_looks;
     /* Both told by wake_fd too; read without the mutex. */
@@ -82,7 +83,7 @@ static int wait_for_events(struct worker *worker, struct epoll_event *events)
     uint64_t now_ns = begin_ns;
     int count = 0;
     bool served = false;
-    while (count == 0 && !served && now_ns - begin_ns < worker->spin_ns) {
+    while (count == 0 && !served && now_ns - begin_ns < worker->spin.ns) {
         served = look_at_hot(worker);
         if (!served && worker->hot_looks == 0) {
             count = epoll_wait(worker->epoll_fd, events, BATCH_MAX, 0);
@@ -93,9 +94,7 @@ static int wait_for_events(struct worker *worker, struct epoll_event *events)
         count = epoll_wait(worker->epoll_fd, events, BATCH_MAX, (int)WORKER_TICK_MS);
         now_ns = sys_monotonic_ns();
     }
-    bool longer = now_ns - begin_ns < PAUSE_NS_MAX;
-    worker->spin_ns =
-        longer ? MIN(2 * worker->spin_ns, SPIN_NS_MAX) : MAX(worker->spin_ns / 2, SPIN_NS_MIN);
+    poll_budget_waited(&worker->spin, now_ns - begin_ns);
     return count;
 }
 
@@ -157,7 +156,7 @@ int worker_open(const char *name, const struct worker_callbacks *callbacks, stru
     }
     worker->name = name;
     worker->callbacks = *callbacks;
-    worker->spin_ns = SPIN_NS_MIN;
+    poll_budget_init(&worker->spin, SPIN_NS_MIN, SPIN_NS_MAX, PAUSE_NS_MAX);
     CHECK(pthread_mutex_init(&worker->call_mutex, NULL) == 0);
     CHECK(pthread_mutex_init(&worker->mutex, NULL) == 0);
     CHECK(pthread_cond_init(&worker->changed, NULL) == 0);

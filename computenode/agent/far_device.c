@@ -13,14 +13,19 @@
 
 #include "computenode/agent/far_server.h"
 #include "computenode/agent/mailbox.h"
-#include "computenode/agent/poll_budget.h"
 #include "lib/base/check.h"
+#include "lib/sys/poll_budget.h"
 #include "lib/sys/sys.h"
 
-#define LOOK_NS       100000ull /* while polling, socket and mailbox are looked at so often */
-#define SLEEP_MS_MAX  1000
-#define REFUSED_NS    100000000ull /* so long nothing is asked for after a refusal */
-#define STOP_MS_MAX   500u
+#define LOOK_NS      100000ull /* while polling, socket and mailbox are looked at so often */
+#define SLEEP_MS_MAX 1000
+#define REFUSED_NS   100000000ull /* so long nothing is asked for after a refusal */
+#define STOP_MS_MAX  500u
+/*
+ * The longest budget of polling is so many times the shortest. To be woken costs a kick (an exit of
+ * the guest, which under emulation takes QEMU's lock) and a switch: some 70 us.
+ */
+#define POLL_GROWTH   20u
 #define ENDPOINT_TEXT 256u
 
 enum command_kind { COMMAND_GRANT, COMMAND_REFUSE, COMMAND_FAR, COMMAND_LIVE, COMMAND_STOP };
@@ -309,7 +314,7 @@ static void device_sleep(struct far_device *device)
         take_control(device, fds);
         drain_kicks(device);
     }
-    poll_budget_slept(&device->poll, sys_monotonic_ns() - start_ns);
+    poll_budget_waited(&device->poll, sys_monotonic_ns() - start_ns);
 }
 
 static void look_around(struct far_device *device)
@@ -446,7 +451,8 @@ int far_device_open(const struct far_device_config *config, struct far_device **
     }
     device->config = *config;
     device->config.socket_path = NULL;
-    poll_budget_init(&device->poll, config->poll_ns);
+    uint64_t poll_ns_max = config->poll_ns * POLL_GROWTH;
+    poll_budget_init(&device->poll, config->poll_ns, poll_ns_max, poll_ns_max);
     int r = mailbox_init(&device->commands);
     if (r < 0) {
         goto err_free;
