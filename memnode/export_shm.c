@@ -3,7 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <pthread.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -11,7 +11,6 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "lib/base/check.h"
@@ -24,7 +23,9 @@
 #define BACKLOG      64
 #define MESSAGES_MAX 64u /* of one connection, before others get their turn */
 #define NS_PER_MS    1000000ull
-#define NS_PER_S     1000000000ull
+/* A client that polls answers at once, when it has unmapped. */
+#define ANSWER_SPIN_NS  200000ull
+#define ANSWER_SLICE_MS 10
 
 struct client {
     struct worker_source source;
@@ -33,6 +34,8 @@ struct client {
     int fd; /* -1: closed, waits to be freed */
     bool greeted;
     uint64_t opened_ns;
+    uint32_t owed;  /* bindings in state REVOKING: answers that a revoke waits for */
+    bool answering; /* the revoke reads its messages, not the worker's thread */
     struct bindings bindings;
     char instance[GRANTS_INSTANCE_BYTES]; /* of the last slab that it attached */
 };
@@ -47,28 +50,13 @@ struct export_shm {
     uint32_t client_count;
     char path[sizeof(((struct sockaddr_un *)0)->sun_path)];
     enum export_shm_use *uses; /* of each slab, since it got its file; the worker's */
-
-    pthread_mutex_t mutex; /* guards what follows */
-    pthread_cond_t changed;
-    uint32_t revoking_count; /* bindings in state REVOKING, of all clients */
 };
-
-static void revoking_add(struct export_shm *export, int by)
-{
-    CHECK(pthread_mutex_lock(&export->mutex) == 0);
-    export->revoking_count += (uint32_t)by;
-    CHECK(pthread_cond_broadcast(&export->changed) == 0);
-    CHECK(pthread_mutex_unlock(&export->mutex) == 0);
-}
 
 /* The client can't reach the slab through this handle any more. */
 static void unbind(struct client *client, struct binding *binding)
 {
-    bool revoking = binding->state == BINDING_REVOKING;
+    client->owed -= binding->state == BINDING_REVOKING ? 1 : 0;
     *binding = (struct binding){0};
-    if (revoking) {
-        revoking_add(client->export, -1);
-    }
 }
 
 /* Whoever goes without a word may still map what it got. */
@@ -365,15 +353,12 @@ static void release(struct export_shm *export)
     if (export->listen_fd >= 0) {
         (void)close(export->listen_fd);
     }
-    CHECK(pthread_cond_destroy(&export->changed) == 0);
-    CHECK(pthread_mutex_destroy(&export->mutex) == 0);
     free(export->uses);
     free(export);
 }
 
 static struct export_shm *export_new(const struct export_context *context, const char *path)
 {
-    pthread_condattr_t attributes;
     struct export_shm *export = calloc(1, sizeof(*export));
     enum export_shm_use *uses = calloc(arena_slab_count(context->arena), sizeof(*uses));
     if (export == NULL || uses == NULL) {
@@ -387,11 +372,6 @@ static struct export_shm *export_new(const struct export_context *context, const
     export->listen_fd = -1;
     list_init(&export->clients);
     memcpy(export->path, path, strlen(path));
-    CHECK(pthread_mutex_init(&export->mutex, NULL) == 0);
-    CHECK(pthread_condattr_init(&attributes) == 0);
-    CHECK(pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC) == 0);
-    CHECK(pthread_cond_init(&export->changed, &attributes) == 0);
-    CHECK(pthread_condattr_destroy(&attributes) == 0);
     return export;
 }
 
@@ -464,6 +444,7 @@ struct revoke {
     const uint32_t *slabs;
     uint32_t count;
     enum export_shm_use *uses;
+    int silent_fd; /* of a client that owes an answer; -1: none does */
 };
 
 static bool is_revoked(const struct revoke *revoke, uint32_t slab)
@@ -476,6 +457,20 @@ static bool is_revoked(const struct revoke *revoke, uint32_t slab)
     return false;
 }
 
+/*
+ * While a revoke waits for answers it reads them itself: the worker's thread would have to be
+ * woken, and would then have to wake the revoke's. Errors: those of epoll_ctl(2).
+ */
+static int answering_set(struct client *client, bool answering)
+{
+    if (client->answering == answering) {
+        return 0;
+    }
+    client->answering = answering;
+    return worker_modify(client->export->worker, client->fd, answering ? 0 : EPOLLIN,
+                         &client->source);
+}
+
 static void revoke_of_client(const struct revoke *revoke, struct client *client)
 {
     for (uint32_t i = 0; i < client->bindings.count && client->fd >= 0; i++) {
@@ -485,8 +480,8 @@ static void revoke_of_client(const struct revoke *revoke, struct client *client)
         }
         const struct pageop_reply notice = {.kind = PAGEOP_REVOKE, .handle = i};
         binding->state = BINDING_REVOKING;
-        revoking_add(revoke->export, 1);
-        if (send_reply(client, &notice, -1) != 0) {
+        client->owed++;
+        if (answering_set(client, true) != 0 || send_reply(client, &notice, -1) != 0) {
             client_shut(client, &revoke->export->context.counters->closed_silent);
         }
     }
@@ -494,9 +489,24 @@ static void revoke_of_client(const struct revoke *revoke, struct client *client)
 
 static void revoke_begin(void *argument)
 {
-    const struct revoke *revoke = argument;
+    struct revoke *revoke = argument;
     list_for_each (node, &revoke->export->clients) {
-        revoke_of_client(revoke, list_entry(node, struct client, node));
+        struct client *client = list_entry(node, struct client, node);
+        revoke_of_client(revoke, client);
+        revoke->silent_fd = client->owed != 0 ? client->fd : revoke->silent_fd;
+    }
+}
+
+static void take_answers(void *argument)
+{
+    struct revoke *revoke = argument;
+    revoke->silent_fd = -1;
+    list_for_each (node, &revoke->export->clients) {
+        struct client *client = list_entry(node, struct client, node);
+        if (client->owed != 0) {
+            client_ready(&client->source, EPOLLIN);
+            revoke->silent_fd = client->owed != 0 ? client->fd : revoke->silent_fd;
+        }
     }
 }
 
@@ -507,10 +517,8 @@ static void revoke_end(void *argument)
     struct export_shm *export = revoke->export;
     list_for_each (node, &export->clients) {
         struct client *client = list_entry(node, struct client, node);
-        for (uint32_t i = 0; i < client->bindings.count && client->fd >= 0; i++) {
-            if (client->bindings.items[i].state == BINDING_REVOKING) {
-                client_shut(client, &export->context.counters->closed_silent);
-            }
+        if (client->fd >= 0 && (client->owed != 0 || answering_set(client, false) != 0)) {
+            client_shut(client, &export->context.counters->closed_silent);
         }
     }
     for (uint32_t i = 0; i < revoke->count; i++) {
@@ -519,26 +527,26 @@ static void revoke_end(void *argument)
     }
 }
 
-static void wait_for_answers(struct export_shm *export)
+/* One after the other: all have to answer. */
+static void wait_for_answers(struct revoke *revoke)
 {
-    struct timespec until;
-    CHECK(clock_gettime(CLOCK_MONOTONIC, &until) == 0);
-    uint64_t until_ns = (uint64_t)until.tv_nsec + EXPORT_SHM_UNMAP_TIMEOUT_MS * NS_PER_MS;
-    until.tv_sec += (time_t)(until_ns / NS_PER_S);
-    until.tv_nsec = (long)(until_ns % NS_PER_S);
-    int error = 0;
-    CHECK(pthread_mutex_lock(&export->mutex) == 0);
-    while (export->revoking_count != 0 && error == 0) {
-        error = pthread_cond_timedwait(&export->changed, &export->mutex, &until);
+    uint64_t begin_ns = sys_monotonic_ns();
+    uint64_t waited_ns = 0;
+    while (revoke->silent_fd >= 0 && waited_ns < EXPORT_SHM_UNMAP_TIMEOUT_MS * NS_PER_MS) {
+        /* In slices: the worker may have closed the descriptor meanwhile. */
+        struct pollfd item = {.fd = revoke->silent_fd, .events = POLLIN};
+        (void)poll(&item, 1, waited_ns < ANSWER_SPIN_NS ? 0 : ANSWER_SLICE_MS);
+        worker_call(revoke->export->worker, take_answers, revoke);
+        waited_ns = sys_monotonic_ns() - begin_ns;
     }
-    CHECK(pthread_mutex_unlock(&export->mutex) == 0);
 }
 
 void export_shm_revoke(struct export_shm *export, const uint32_t *slabs, uint32_t count,
                        enum export_shm_use *ret_uses)
 {
-    struct revoke argument = {.export = export, .slabs = slabs, .count = count, .uses = ret_uses};
-    worker_call(export->worker, revoke_begin, &argument);
-    wait_for_answers(export);
-    worker_call(export->worker, revoke_end, &argument);
+    struct revoke revoke = {
+        .export = export, .slabs = slabs, .count = count, .uses = ret_uses, .silent_fd = -1};
+    worker_call(export->worker, revoke_begin, &revoke);
+    wait_for_answers(&revoke);
+    worker_call(export->worker, revoke_end, &revoke);
 }

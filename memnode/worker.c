@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdlib.h>
@@ -19,46 +20,48 @@
 #define SPIN_NS_MAX 50000ull
 /* So short a wait says that looking longer would have paid: some 40 us of it may be the waking. */
 #define PAUSE_NS_MAX 100000ull
-#define LOOKS_MAX    4u /* at the source that was ready last, between two looks at all of them */
+#define TRIES_MAX    500u /* to get the mutex, before a caller sleeps for it: some 10 us */
+#define LOOKS_MAX    4u   /* at the source that was ready last, between two looks at all of them */
 
 struct worker {
     const char *name;
     struct worker_callbacks callbacks;
     pthread_t thread;
     int epoll_fd;
-    int wake_fd;
-    /* The thread's. */
+    int wake_fd; /* for the end */
     struct poll_budget spin;
+    atomic_bool stop;
+    /*
+     * What the thread owns is whoever's who holds this: the thread's but while it sleeps and while
+     * somebody is in worker_call. So a call needs no other thread to be woken, and no processor for
+     * it: that took longer than what is called, and milliseconds where processors are short.
+     */
+    pthread_mutex_t mutex;
+    atomic_uint callers; /* want the mutex, or have it */
+    /* Below: under the mutex. */
+    uint32_t call_count;
     struct worker_source *hot; /* was ready last and can be asked; or NULL */
     uint32_t hot_looks;
-    /* Both told by wake_fd too; read without the mutex. */
-    atomic_bool called;
-    atomic_bool stop;
-    /* One call at a time; the caller waits. */
-    pthread_mutex_t call_mutex;
-    pthread_mutex_t mutex; /* guards what follows */
-    pthread_cond_t changed;
-    void (*function)(void *argument); /* NULL: none waits */
-    void *argument;
 };
 
-static void run_call(struct worker *worker)
+static void lock(struct worker *worker)
 {
-    uint64_t count;
-    (void)!read(worker->wake_fd, &count, sizeof(count));
-    atomic_store(&worker->called, false);
     CHECK(pthread_mutex_lock(&worker->mutex) == 0);
-    void (*function)(void *argument) = worker->function;
-    void *argument = worker->argument;
+}
+
+static void unlock(struct worker *worker)
+{
     CHECK(pthread_mutex_unlock(&worker->mutex) == 0);
-    if (function == NULL) {
-        return;
+}
+
+/* The thread is busy, and somebody wants to call. */
+static void let_callers(struct worker *worker)
+{
+    while (atomic_load_explicit(&worker->callers, memory_order_relaxed) != 0) {
+        unlock(worker);
+        (void)sched_yield();
+        lock(worker);
     }
-    function(argument);
-    CHECK(pthread_mutex_lock(&worker->mutex) == 0);
-    worker->function = NULL;
-    CHECK(pthread_cond_broadcast(&worker->changed) == 0);
-    CHECK(pthread_mutex_unlock(&worker->mutex) == 0);
 }
 
 /* False: nothing had come there, or it is everybody's turn. */
@@ -70,6 +73,17 @@ static bool look_at_hot(struct worker *worker)
     }
     worker->hot_looks++;
     return worker->hot->look(worker->hot);
+}
+
+/* Others may call meanwhile. Returns how many events there are that no call has outdated. */
+static int sleep_for_events(struct worker *worker, struct epoll_event *events)
+{
+    uint32_t call_count = worker->call_count;
+    unlock(worker);
+    int count = epoll_wait(worker->epoll_fd, events, BATCH_MAX, (int)WORKER_TICK_MS);
+    lock(worker);
+    /* A source may be gone, or the worker closed. What still is, epoll says again. */
+    return call_count == worker->call_count ? count : 0;
 }
 
 /*
@@ -84,6 +98,7 @@ static int wait_for_events(struct worker *worker, struct epoll_event *events)
     int count = 0;
     bool served = false;
     while (count == 0 && !served && now_ns - begin_ns < worker->spin.ns) {
+        let_callers(worker);
         served = look_at_hot(worker);
         if (!served && worker->hot_looks == 0) {
             count = epoll_wait(worker->epoll_fd, events, BATCH_MAX, 0);
@@ -91,7 +106,7 @@ static int wait_for_events(struct worker *worker, struct epoll_event *events)
         now_ns = sys_monotonic_ns();
     }
     if (count == 0 && !served) {
-        count = epoll_wait(worker->epoll_fd, events, BATCH_MAX, (int)WORKER_TICK_MS);
+        count = sleep_for_events(worker, events);
         now_ns = sys_monotonic_ns();
     }
     poll_budget_waited(&worker->spin, now_ns - begin_ns);
@@ -102,23 +117,21 @@ static void *run(void *argument)
 {
     struct worker *worker = argument;
     (void)pthread_setname_np(pthread_self(), worker->name);
+    lock(worker);
     while (!atomic_load_explicit(&worker->stop, memory_order_relaxed)) {
         struct epoll_event events[BATCH_MAX];
+        let_callers(worker);
         int count = wait_for_events(worker, events);
-        if (atomic_load_explicit(&worker->called, memory_order_relaxed)) {
-            run_call(worker);
-        }
         for (int i = 0; i < count; i++) {
             struct worker_source *source = events[i].data.ptr;
-            if (source == NULL) {
-                run_call(worker);
-            } else {
+            if (source != NULL) {
                 worker->hot = source->look != NULL ? source : worker->hot;
                 source->ready(source, events[i].events);
             }
         }
         worker->callbacks.after_batch(worker->callbacks.context);
     }
+    unlock(worker);
     return NULL;
 }
 
@@ -142,9 +155,7 @@ static void release(struct worker *worker)
     if (worker->wake_fd >= 0) {
         (void)close(worker->wake_fd);
     }
-    CHECK(pthread_cond_destroy(&worker->changed) == 0);
     CHECK(pthread_mutex_destroy(&worker->mutex) == 0);
-    CHECK(pthread_mutex_destroy(&worker->call_mutex) == 0);
     free(worker);
 }
 
@@ -157,9 +168,7 @@ int worker_open(const char *name, const struct worker_callbacks *callbacks, stru
     worker->name = name;
     worker->callbacks = *callbacks;
     poll_budget_init(&worker->spin, SPIN_NS_MIN, SPIN_NS_MAX, PAUSE_NS_MAX);
-    CHECK(pthread_mutex_init(&worker->call_mutex, NULL) == 0);
     CHECK(pthread_mutex_init(&worker->mutex, NULL) == 0);
-    CHECK(pthread_cond_init(&worker->changed, NULL) == 0);
     worker->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
     worker->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     int error = worker->epoll_fd < 0 || worker->wake_fd < 0 ? -EMFILE : 0;
@@ -177,19 +186,14 @@ int worker_open(const char *name, const struct worker_callbacks *callbacks, stru
     return 0;
 }
 
-static void wake(struct worker *worker)
-{
-    const uint64_t one = 1;
-    CHECK(write(worker->wake_fd, &one, sizeof(one)) == (ssize_t)sizeof(one));
-}
-
 struct worker *worker_close(struct worker *worker)
 {
+    const uint64_t one = 1;
     if (worker == NULL) {
         return NULL;
     }
     atomic_store(&worker->stop, true);
-    wake(worker);
+    CHECK(write(worker->wake_fd, &one, sizeof(one)) == (ssize_t)sizeof(one));
     CHECK(pthread_join(worker->thread, NULL) == 0);
     release(worker);
     return NULL;
@@ -197,17 +201,18 @@ struct worker *worker_close(struct worker *worker)
 
 void worker_call(struct worker *worker, void (*function)(void *argument), void *argument)
 {
-    CHECK(pthread_mutex_lock(&worker->call_mutex) == 0);
-    CHECK(pthread_mutex_lock(&worker->mutex) == 0);
-    worker->function = function;
-    worker->argument = argument;
-    atomic_store(&worker->called, true);
-    wake(worker);
-    while (worker->function != NULL) {
-        CHECK(pthread_cond_wait(&worker->changed, &worker->mutex) == 0);
+    atomic_fetch_add_explicit(&worker->callers, 1, memory_order_relaxed);
+    /* A busy thread gives way within a microsecond or two: no reason to sleep. */
+    for (unsigned i = 0; pthread_mutex_trylock(&worker->mutex) != 0; i++) {
+        if (i == TRIES_MAX) {
+            lock(worker);
+            break;
+        }
     }
-    CHECK(pthread_mutex_unlock(&worker->mutex) == 0);
-    CHECK(pthread_mutex_unlock(&worker->call_mutex) == 0);
+    worker->call_count++;
+    function(argument);
+    atomic_fetch_sub_explicit(&worker->callers, 1, memory_order_relaxed);
+    unlock(worker);
 }
 
 int worker_add(struct worker *worker, int fd, uint32_t events, struct worker_source *source)

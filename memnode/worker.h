@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * A thread with an epoll loop that owns the connections of one export. Everything but
- * worker_open, worker_close and worker_call is called on that thread only.
+ * worker_open, worker_close and worker_call is called on that thread, or in a worker_call, only.
  */
 #ifndef DILOS_MEMNODE_WORKER_H
 #define DILOS_MEMNODE_WORKER_H
@@ -39,7 +39,11 @@ int worker_open(const char *name, const struct worker_callbacks *callbacks,
 /* Ends the thread; afterwards the caller owns what the thread owned. */
 struct worker *worker_close(struct worker *worker);
 
-/* Runs `function` on the thread and returns when it has returned. From other threads only. */
+/*
+ * Runs `function` while the thread does nothing else, and returns when it has returned. It runs on
+ * the caller's thread. Events that came before are forgotten, and told again if they still hold.
+ * Never from the thread itself, nor from a `function`.
+ */
 void worker_call(struct worker *worker, void (*function)(void *argument), void *argument);
 
 /* Level triggered. Errors: of epoll_ctl(2). */
