@@ -16,8 +16,8 @@
  * Polls of one wait before it lets others run, as a change of threads and back costs more than a
  * read that is nearly there; and before it halts although others that wait could run.
  */
-#define STEPS_BEFORE_YIELD 16
-#define STEPS_BEFORE_HALT  64
+#define STEPS_BEFORE_YIELD 32
+#define STEPS_BEFORE_HALT  128
 
 struct io_ring {
     struct blkq *q;

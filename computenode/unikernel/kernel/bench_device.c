@@ -6,6 +6,10 @@
 #include "computenode/unikernel/far/frame.h"
 
 #define READ_COUNT     2000u
+#define SAMPLE_PASSES  10u /* over all of them, one at a time */
+#define SAMPLE_COUNT   (SAMPLE_PASSES * READ_COUNT)
+#define SAMPLES_FRAME  (PAGE_BYTES / sizeof(uint32_t))
+#define SAMPLE_FRAMES  ((SAMPLE_COUNT + SAMPLES_FRAME - 1) / SAMPLES_FRAME)
 #define DEPTH          16u /* requests in flight in the second part */
 #define SPAN_BYTES_MAX (64 * MIB)
 #define PAGE_SECTORS   (PAGE_BYTES / BLKQ_SECTOR_BYTES)
@@ -18,7 +22,7 @@ static struct {
     phys_addr_t frames[DEPTH];
     uint32_t order[READ_COUNT];
     uint64_t sector[READ_COUNT];
-    uint64_t ns[READ_COUNT];
+    phys_addr_t samples[SAMPLE_FRAMES]; /* of SAMPLES_FRAME nanoseconds each */
 } bench;
 
 NORETURN static void stop(int status, const char *what)
@@ -93,16 +97,22 @@ static uint64_t read_one(uint64_t sector)
     return ns;
 }
 
-static void sort_ns(void)
+static uint32_t *sample(uint32_t i)
 {
-    for (uint32_t gap = READ_COUNT / 2; gap != 0; gap /= 2) {
-        for (uint32_t i = gap; i < READ_COUNT; i++) {
-            uint64_t value = bench.ns[i];
+    uint32_t *samples = phys_to_virt(bench.samples[i / SAMPLES_FRAME]);
+    return &samples[i % SAMPLES_FRAME];
+}
+
+static void samples_sort(void)
+{
+    for (uint32_t gap = SAMPLE_COUNT / 2; gap != 0; gap /= 2) {
+        for (uint32_t i = gap; i < SAMPLE_COUNT; i++) {
+            uint32_t value = *sample(i);
             uint32_t j = i;
-            for (; j >= gap && bench.ns[j - gap] > value; j -= gap) {
-                bench.ns[j] = bench.ns[j - gap];
+            for (; j >= gap && *sample(j - gap) > value; j -= gap) {
+                *sample(j) = *sample(j - gap);
             }
-            bench.ns[j] = value;
+            *sample(j) = value;
         }
     }
 }
@@ -180,31 +190,28 @@ static uint64_t read_at_depth(void)
     return clock_ns() - start_ns;
 }
 
-static uint32_t frames_take(void)
+static void frames_take(phys_addr_t *frames, uint32_t count)
 {
-    uint32_t count = 0;
-    while (count < DEPTH && frame_alloc_kernel(&bench.frames[count]) == 0) {
-        count++;
+    for (uint32_t i = 0; i < count; i++) {
+        if (frame_alloc_kernel(&frames[i]) != 0) {
+            machine_exit(CTL_NO_MEMORY, 0, "device benchmark: no frames");
+        }
     }
-    return count;
 }
 
-static void frames_give(uint32_t count)
+static void frames_give(const phys_addr_t *frames, uint32_t count)
 {
     while (count > 0) {
-        frame_free_kernel(bench.frames[--count]);
+        frame_free_kernel(frames[--count]);
     }
 }
 
 static void measure_depth(void)
 {
     char line[128];
-    uint32_t count = frames_take();
-    if (count < DEPTH) {
-        machine_exit(CTL_NO_MEMORY, 0, "device benchmark: no frames");
-    }
+    frames_take(bench.frames, DEPTH);
     uint64_t ns = read_at_depth();
-    frames_give(count);
+    frames_give(bench.frames, DEPTH);
     int length = ksnprintf(line, sizeof(line),
                            "{\"system\":\"device-depth-%u\",\"reads\":%u,\"mean\":%llu,"
                            "\"unit\":\"ns/page\"}\n",
@@ -212,16 +219,32 @@ static void measure_depth(void)
     control_output(1, line, (size_t)length);
 }
 
+static uint32_t percentile(uint32_t per_1000)
+{
+    return *sample(SAMPLE_COUNT / 1000 * per_1000);
+}
+
 static void report(void)
 {
     char line[160];
-    int length =
-        ksnprintf(line, sizeof(line),
-                  "{\"system\":\"device\",\"reads\":%u,\"median\":%llu,\"min\":%llu,"
-                  "\"max\":%llu,\"unit\":\"ns/page\"}\n",
-                  READ_COUNT, (unsigned long long)bench.ns[READ_COUNT / 2],
-                  (unsigned long long)bench.ns[0], (unsigned long long)bench.ns[READ_COUNT - 1]);
+    int length = ksnprintf(line, sizeof(line),
+                           "{\"system\":\"device\",\"reads\":%u,\"median\":%u,\"min\":%u,"
+                           "\"max\":%u,\"p99\":%u,\"p999\":%u,\"unit\":\"ns/page\"}\n",
+                           SAMPLE_COUNT, percentile(500), *sample(0), *sample(SAMPLE_COUNT - 1),
+                           percentile(990), percentile(999));
     control_output(1, line, (size_t)length);
+}
+
+static void measure_single(void)
+{
+    frames_take(bench.samples, SAMPLE_FRAMES);
+    for (uint32_t i = 0; i < SAMPLE_COUNT; i++) {
+        uint64_t ns = read_one(bench.sector[bench.order[i % READ_COUNT]]);
+        *sample(i) = (uint32_t)MIN(ns, (uint64_t)UINT32_MAX);
+    }
+    samples_sort();
+    report();
+    frames_give(bench.samples, SAMPLE_FRAMES);
 }
 
 void bench_device(struct blkq *q, uint64_t far_bytes)
@@ -231,9 +254,7 @@ void bench_device(struct blkq *q, uint64_t far_bytes)
     if (span_bytes == 0) {
         machine_exit(CTL_REFUSED, 1, "device benchmark: the instance may hold no far memory");
     }
-    if (frame_alloc_kernel(&bench.frame) != 0) {
-        machine_exit(CTL_NO_MEMORY, 0, "device benchmark: no frame");
-    }
+    frames_take(&bench.frame, 1);
     for (uint32_t i = 0; i < READ_COUNT; i++) {
         uint64_t page = random_u64() % (span_bytes / PAGE_BYTES);
         bench.sector[i] = START_SECTOR + page * PAGE_SECTORS;
@@ -241,12 +262,8 @@ void bench_device(struct blkq *q, uint64_t far_bytes)
         write_one(bench.sector[i]);
     }
     shuffle();
-    for (uint32_t i = 0; i < READ_COUNT; i++) {
-        bench.ns[i] = read_one(bench.sector[bench.order[i]]);
-    }
-    sort_ns();
-    report();
+    measure_single();
     measure_depth();
     discard(span_bytes);
-    frame_free_kernel(bench.frame);
+    frames_give(&bench.frame, 1);
 }

@@ -15,10 +15,9 @@
 #include "lib/base/check.h"
 #include "lib/base/state.h"
 
-#define TICK_NS        UINT64_C(10000000)
-#define TICK_IDLE_NS   UINT64_C(100000000)
-#define SLICE_NS       UINT64_C(4000000) /* while others are ready */
-#define SLICE_YIELD_NS UINT64_C(200000)  /* while one is ready that waits for far memory */
+#define TICK_NS        UINT64_C(100000000) /* at least; what is due sooner arms the timer */
+#define SLICE_NS       UINT64_C(4000000)   /* while others are ready */
+#define SLICE_YIELD_NS UINT64_C(200000)    /* while one is ready that waits for far memory */
 #define IDLE_POLL_NS   UINT64_C(20000)
 #define SWITCH_WORDS   7 /* what thread_switch() takes from a stack */
 
@@ -490,7 +489,7 @@ void thread_reschedule(void)
     queue_here()->reschedule = true;
 }
 
-void thread_timer(void)
+void thread_timer(uint64_t again_ns)
 {
     struct queue *q = queue_here();
     uint64_t now_ns = clock_ns();
@@ -500,12 +499,16 @@ void thread_timer(void)
            list_entry(first, struct thread, sleep_link)->deadline_ns <= now_ns) {
         wake(list_entry(first, struct thread, sleep_link), false);
     }
-    bool idle = thread_current()->idle && atomic_load(&q->ready_count) == 0;
-    uint64_t next_ns = now_ns + (idle ? TICK_IDLE_NS : TICK_NS);
+    bool others = atomic_load(&q->ready_count) != 0;
+    bool idle = thread_current()->idle && !others;
+    uint64_t next_ns = now_ns + (others ? SLICE_NS : TICK_NS);
+    if (!idle) {
+        next_ns = MIN(next_ns, again_ns);
+    }
     if (first != NULL) {
         next_ns = MIN(next_ns, list_entry(first, struct thread, sleep_link)->deadline_ns);
     }
-    q->reschedule = atomic_load(&q->ready_count) != 0;
+    q->reschedule = others;
     spin_unlock(&sched_spin);
     lapic_timer(next_ns);
 }

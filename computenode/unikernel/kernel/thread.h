@@ -127,8 +127,8 @@ uint32_t thread_program_count(void);
 bool thread_others_stuck(void);
 
 /* ---- from arch/ ---- */
-/* The timer of this processor went off. */
-void thread_timer(void);
+/* The timer of this processor went off. It will again at the latest at `again_ns`, but if idle. */
+void thread_timer(uint64_t again_ns);
 /* On the way to ring 3: lets others run if it is their turn, and stops if the machine does. */
 void thread_before_user(void);
 /* Another processor interrupted this one: something may be ready here. */

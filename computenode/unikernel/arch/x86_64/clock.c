@@ -15,9 +15,8 @@
 #define PIT_RUN_COUNT_MAX 8
 #define PIT_AGREE         1000 /* runs agree when they differ by less than a thousandth */
 
-#define CPUID_HYPERVISOR_BIT  (1u << 31)
-#define CPUID_HYPERVISOR_BASE 0x40000000u
-#define CPUID_HYPERVISOR_TSC  0x40000010u
+#define CPUID_HYPERVISOR_BIT (1u << 31)
+#define CPUID_HYPERVISOR_TSC 0x40000010u
 
 __extension__ typedef unsigned __int128 uint128_t;
 

@@ -15,12 +15,14 @@ _Static_assert(offsetof(struct user_regs, orig_rax) == REGS_ORIG_RAX, "entry.S")
 _Static_assert(offsetof(struct user_regs, cs) == REGS_CS, "entry.S");
 _Static_assert(sizeof(struct tss) == 104, "Intel SDM vol. 3, 8.7");
 
-#define VECTOR_COUNT 256
-#define STUB_BYTES   32 /* entry.S */
-#define GATE_KERNEL  0x8e
-#define GATE_USER    0xee /* int3, into: ring 3 may raise it */
-#define CPUID7_SMEP  (1u << 7)
-#define CPUID7_SMAP  (1u << 20)
+#define VECTOR_COUNT      256
+#define STUB_BYTES        32 /* entry.S */
+#define GATE_KERNEL       0x8e
+#define GATE_USER         0xee        /* int3, into: ring 3 may raise it */
+#define TCG_EBX           0x54474354u /* "TCGT" */
+#define RELAXES_PER_PAUSE 32u
+#define CPUID7_SMEP       (1u << 7)
+#define CPUID7_SMAP       (1u << 20)
 
 struct gate {
     uint16_t offset_low;
@@ -147,6 +149,7 @@ void cpu_init(uint32_t index, struct thread *idle, uint8_t *ist_bottom)
     tables_load(cpu);
     msr_write(MSR_GS_BASE, (uint64_t)(uintptr_t)cpu);
     msr_write(MSR_KERNEL_GS_BASE, 0);
+    cpu->emulated = cpuid(CPUID_HYPERVISOR_BASE, 0).ebx == TCG_EBX;
     syscall_init();
     fpu_init();
     protection_init(cpu);
@@ -193,10 +196,17 @@ void cpu_halt_cancel(void)
     atomic_store(&cpu_this()->waits_for_device, false);
 }
 
+/*
+ * QEMU's emulator leaves its loop at a `pause`, which costs more than to look at a ring. It is of
+ * use there only where one thread of it runs all processors, so now and then is enough.
+ */
 HOT void cpu_relax(void)
 {
-    __asm__ volatile("pause");
-    if (atomic_load_explicit(&cpu_this()->tlb_askers, memory_order_relaxed) != 0) {
+    struct cpu *cpu = cpu_this();
+    if (!cpu->emulated || ++cpu->relax_count % RELAXES_PER_PAUSE == 0) {
+        __asm__ volatile("pause");
+    }
+    if (atomic_load_explicit(&cpu->tlb_askers, memory_order_relaxed) != 0) {
         tlb_answer();
     }
 }

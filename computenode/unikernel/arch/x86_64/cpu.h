@@ -33,6 +33,15 @@ enum cpu_tlb {
 
 struct thread;
 
+/* tlb_tick()'s own. */
+struct tlb_ticks {
+    uint64_t due_ns;
+    uint64_t seen_ns; /* when it looked last, */
+    uint64_t fault_count_seen;
+    uint64_t flushed_ns;
+    uint32_t grow_count; /* flushes that still follow a burst */
+};
+
 struct cpu {
     struct cpu *self;
     uint64_t kernel_rsp;      /* top of the stack of the thread that runs */
@@ -40,13 +49,13 @@ struct cpu {
     struct thread *thread;    /* that runs */
     struct thread *fpu_owner; /* whose registers the FPU holds, newer than its memory; or NULL */
     uint32_t index;
-    bool smap;         /* supervisor access to user pages is fenced */
+    bool smap;     /* supervisor access to user pages is fenced */
+    bool emulated; /* by QEMU (TCG), which says "TCGTCGTCGTCG" in CPUID (QEMU, target/i386/cpu.c) */
+    uint32_t relax_count;
     uint64_t timer_ns; /* when the timer is due; UINT64_MAX: it is not armed */
     uint64_t interrupt_count;
-    uint64_t fault_count;          /* page faults */
-    uint64_t fault_count_seen;     /* at the last tick */
-    uint64_t tick_count;           /* of the timer's interrupt */
-    uint32_t tlb_growing;          /* so many ticks more flush (tlb_tick()) */
+    uint64_t fault_count; /* page faults */
+    struct tlb_ticks tlb_ticks;
     _Atomic uint32_t tlb;          /* enum cpu_tlb */
     _Atomic uint32_t tlb_askers;   /* bit i: processor i wants something forgotten */
     _Atomic bool waits_for_device; /* about to halt until a device has done something */

@@ -130,8 +130,7 @@ void irq_dispatch(unsigned vector)
     case VECTOR_TIMER:
         lapic_end();
         cpu_this()->timer_ns = UINT64_MAX;
-        tlb_tick();
-        thread_timer();
+        thread_timer(tlb_tick(clock_ns()));
         control_interrupt(); /* in case one of the device's was lost */
         return;
     case VECTOR_IPI:

@@ -6,14 +6,15 @@
 #include "computenode/unikernel/arch/x86_64/x86.h"
 #include "lib/base/check.h"
 
-/* Under emulation every so many ticks flush, */
-#define TICKS_KEPT 25u
-/* and so many ticks after one with as many faults as this: from 256 entries to 65536. */
-#define TICKS_GROWING 8u
-#define FAULTS_BUSY   16u
-
-#define CPUID_HYPERVISOR_BASE 0x40000000u
-#define TCG_EBX               0x54474354u /* "TCGT" */
+/* Under emulation all is flushed so often, */
+#define FLUSH_NS UINT64_C(250000000)
+/* and so many times, one GROW_NS after the other, after a burst of page faults: from 256 entries to
+ * 65536. A burst is so many in GROW_NS. */
+#define GROW_COUNT  8u
+#define GROW_NS     UINT64_C(10000000)
+#define BURST_COUNT 16u
+/* To look for that, while there is nothing to do. */
+#define LOOK_NS UINT64_C(50000000)
 
 #define PAGES_MAX 64u /* in one request; more pages are asked for in several */
 
@@ -71,31 +72,35 @@ void tlb_wake(void)
     }
 }
 
-/* QEMU's emulator says "TCGTCGTCGTCG" there (QEMU, target/i386/cpu.c). */
-static bool is_emulated(void)
-{
-    return cpuid(CPUID_HYPERVISOR_BASE, 0).ebx == TCG_EBX;
-}
-
 /* Is it time? A program that fills its memory faults; when it stops, it begins to work there. */
-static bool tick_flushes(struct cpu *cpu)
+static bool flush_is_due(struct cpu *cpu, uint64_t now_ns)
 {
-    uint64_t faults = cpu->fault_count - cpu->fault_count_seen;
-    cpu->fault_count_seen = cpu->fault_count;
-    if (faults >= FAULTS_BUSY) {
-        cpu->tlb_growing = TICKS_GROWING;
-    } else if (cpu->tlb_growing > 0) {
-        cpu->tlb_growing--;
-        return true;
+    struct tlb_ticks *ticks = &cpu->tlb_ticks;
+    uint64_t faults = cpu->fault_count - ticks->fault_count_seen;
+    bool bursts = faults * GROW_NS >= BURST_COUNT * (now_ns - ticks->seen_ns);
+    bool grows = !bursts && ticks->grow_count > 0;
+    if (bursts) {
+        ticks->grow_count = GROW_COUNT;
+    } else if (grows) {
+        ticks->grow_count--;
     }
-    return ++cpu->tick_count % TICKS_KEPT == 0;
+    ticks->fault_count_seen = cpu->fault_count;
+    ticks->seen_ns = now_ns;
+    ticks->due_ns = now_ns + (grows ? GROW_NS : LOOK_NS);
+    return grows || now_ns - ticks->flushed_ns >= FLUSH_NS;
 }
 
-void tlb_tick(void)
+uint64_t tlb_tick(uint64_t now_ns)
 {
-    if (tick_flushes(cpu_this()) && is_emulated()) {
-        forget_all();
+    struct cpu *cpu = cpu_this();
+    if (!cpu->emulated) {
+        return UINT64_MAX;
     }
+    if (now_ns >= cpu->tlb_ticks.due_ns && flush_is_due(cpu, now_ns)) {
+        forget_all();
+        cpu->tlb_ticks.flushed_ns = now_ns;
+    }
+    return cpu->tlb_ticks.due_ns;
 }
 
 /*

@@ -40,6 +40,9 @@
 /* What a program may choose: CF PF AF ZF SF TF DF OF RF AC ID. */
 #define RFLAGS_USER UINT64_C(0x250dd5)
 
+/* Who runs this machine, if CPUID.1:ECX[31] says that somebody does. */
+#define CPUID_HYPERVISOR_BASE 0x40000000u
+
 struct cpuid {
     uint32_t eax, ebx, ecx, edx;
 };
