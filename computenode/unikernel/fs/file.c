@@ -110,6 +110,22 @@ int file_new(struct node *n, const struct file_ops *ops, uint32_t flags, struct 
     return 0;
 }
 
+int file_new_anonymous(const char *name, const struct file_ops *ops, uint32_t flags, void *data,
+                       struct file **ret)
+{
+    struct node *n;
+    int rc = node_new(name, strlen(name), LX_S_IFIFO | 0600, &n);
+    if (rc != 0) {
+        return rc;
+    }
+    n->device = NODE_DEVICE_PIPE;
+    rc = file_new(n, ops, flags, ret);
+    if (rc == 0) {
+        (*ret)->data = data;
+    }
+    return rc;
+}
+
 static const struct file_ops path_ops = {.seekable = false};
 
 int file_open(struct node *n, uint32_t flags, struct file **ret)

@@ -58,6 +58,13 @@ int file_open(struct node *n, uint32_t flags, struct file **ret) MUST_CHECK;
 int file_new(struct node *n, const struct file_ops *ops, uint32_t flags,
              struct file **ret) MUST_CHECK;
 
+/*
+ * One that has no place in the tree. name: "pipe", or "[eventfd]" and the like; data: of the
+ * operations. Errors: -ENFILE, -ENOMEM, -ENOSPC; `data` is still the caller's then.
+ */
+int file_new_anonymous(const char *name, const struct file_ops *ops, uint32_t flags, void *data,
+                       struct file **ret) MUST_CHECK;
+
 struct file *file_ref(struct file *f);
 struct file *file_unref(struct file *f); /* NULL is fine; returns NULL */
 

@@ -143,22 +143,6 @@ static const struct file_ops pipe_read_ops = {.read = pipe_read,
 static const struct file_ops pipe_write_ops = {
     .write = pipe_write, .poll = pipe_poll_write, .close = pipe_close_write};
 
-static int anonymous_file(const char *name, size_t name_length, const struct file_ops *ops,
-                          uint32_t flags, void *data, struct file **ret)
-{
-    struct node *n;
-    int rc = node_new(name, name_length, LX_S_IFIFO | 0600, &n);
-    if (rc != 0) {
-        return rc;
-    }
-    n->device = NODE_DEVICE_PIPE;
-    rc = file_new(n, ops, flags, ret);
-    if (rc == 0) {
-        (*ret)->data = data;
-    }
-    return rc;
-}
-
 int pipe_open(uint32_t flags, struct file **ret_reader, struct file **ret_writer)
 {
     struct file *reader, *writer;
@@ -167,13 +151,13 @@ int pipe_open(uint32_t flags, struct file **ret_reader, struct file **ret_writer
         return -ENOMEM;
     }
     wait_init(&p->changed);
-    int rc = anonymous_file("pipe", 4, &pipe_read_ops, flags | LX_O_RDONLY, p, &reader);
+    int rc = file_new_anonymous("pipe", &pipe_read_ops, flags | LX_O_RDONLY, p, &reader);
     if (rc != 0) {
         kfree(p);
         return rc;
     }
     p->reader_count = 1;
-    rc = anonymous_file("pipe", 4, &pipe_write_ops, flags | LX_O_WRONLY, p, &writer);
+    rc = file_new_anonymous("pipe", &pipe_write_ops, flags | LX_O_WRONLY, p, &writer);
     if (rc != 0) {
         file_unref(reader); /* frees the pipe too */
         return rc;
@@ -260,7 +244,7 @@ int eventfd_open(uint64_t initial, bool semaphore, uint32_t flags, struct file *
     }
     *e = (struct event){.count = initial, .semaphore = semaphore};
     wait_init(&e->changed);
-    int rc = anonymous_file("[eventfd]", 9, &event_ops, flags | LX_O_RDWR, e, ret);
+    int rc = file_new_anonymous("[eventfd]", &event_ops, flags | LX_O_RDWR, e, ret);
     if (rc != 0) {
         kfree(e);
     }

@@ -62,6 +62,11 @@ struct lx_siginfo {
             uint64_t value;
         } sent;
         struct {
+            int32_t id;
+            int32_t overrun;
+            uint64_t value;
+        } timer;
+        struct {
             uint64_t address;
         } fault;
         uint8_t bytes[112];
@@ -69,6 +74,7 @@ struct lx_siginfo {
 };
 #define LX_SI_USER     0
 #define LX_SI_KERNEL   0x80
+#define LX_SI_TIMER    (-2)
 #define LX_SI_TKILL    (-6)
 #define LX_SEGV_MAPERR 1
 #define LX_SEGV_ACCERR 2
@@ -182,6 +188,24 @@ struct lx_pollfd {
 #define LX_CLOCK_BOOTTIME           7
 #define LX_CLOCK_TAI                11
 #define LX_TIMER_ABSTIME            1
+
+/* timer_create(2), timer_settime(2) */
+struct lx_itimerspec {
+    struct lx_timespec it_interval;
+    struct lx_timespec it_value;
+};
+struct lx_sigevent {
+    uint64_t value;
+    int32_t signal;
+    int32_t notify; /* LX_SIGEV_* */
+    int32_t tid;
+    int32_t pad[11];
+};
+#define LX_SIGEV_SIGNAL    0
+#define LX_SIGEV_NONE      1
+#define LX_SIGEV_THREAD    2
+#define LX_SIGEV_THREAD_ID 4
+#define LX_DELAYTIMER_MAX  INT32_MAX
 
 /* mmap(2), mremap(2), madvise(2) */
 #define LX_PROT_READ            1

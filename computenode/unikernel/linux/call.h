@@ -54,6 +54,11 @@ typedef int64_t (*call_fn)(const struct call *c);
     X(pipe2, sys_pipe2)                                                                            \
     X(eventfd, sys_eventfd)                                                                        \
     X(eventfd2, sys_eventfd2)                                                                      \
+    X(timerfd_create, sys_timerfd_create)                                                          \
+    X(timerfd_settime, sys_timerfd_settime)                                                        \
+    X(timerfd_gettime, sys_timerfd_gettime)                                                        \
+    X(signalfd, sys_signalfd)                                                                      \
+    X(signalfd4, sys_signalfd4)                                                                    \
     X(fsync, sys_fsync)                                                                            \
     X(fdatasync, sys_fsync)                                                                        \
     X(sync_file_range, sys_fsync)                                                                  \
@@ -213,6 +218,11 @@ typedef int64_t (*call_fn)(const struct call *c);
     X(alarm, sys_alarm)                                                                            \
     X(getitimer, sys_getitimer)                                                                    \
     X(setitimer, sys_setitimer)                                                                    \
+    X(timer_create, sys_timer_create)                                                              \
+    X(timer_settime, sys_timer_settime)                                                            \
+    X(timer_gettime, sys_timer_gettime)                                                            \
+    X(timer_getoverrun, sys_timer_getoverrun)                                                      \
+    X(timer_delete, sys_timer_delete)                                                              \
     X(rt_sigreturn, sys_rt_sigreturn)                                                              \
     X(rt_sigsuspend, sys_rt_sigsuspend)                                                            \
     X(rt_sigtimedwait, sys_rt_sigtimedwait)                                                        \

@@ -233,9 +233,14 @@ static int64_t fd_readlink(struct node *n, char *to, size_t capacity)
     if ((target->flags & NODE_LINKED) != 0 || target == node_root()) {
         return node_path(target, to, capacity);
     }
-    int length = target->device == NODE_DEVICE_PIPE
-                     ? ksnprintf(text, sizeof(text), "pipe:[%lu]", (unsigned long)target->ino)
-                     : ksnprintf(text, sizeof(text), "/(deleted)");
+    int length;
+    if (target->device != NODE_DEVICE_PIPE) {
+        length = ksnprintf(text, sizeof(text), "/(deleted)");
+    } else if (target->name[0] == '[') {
+        length = ksnprintf(text, sizeof(text), "anon_inode:%s", target->name);
+    } else {
+        length = ksnprintf(text, sizeof(text), "pipe:[%lu]", (unsigned long)target->ino);
+    }
     if ((size_t)length > capacity) {
         return -ENAMETOOLONG;
     }

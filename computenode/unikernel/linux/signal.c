@@ -4,8 +4,10 @@
 #include <errno.h>
 
 #include "computenode/unikernel/far/mm.h"
+#include "computenode/unikernel/kernel/wait.h"
 #include "computenode/unikernel/linux/call.h"
 #include "computenode/unikernel/linux/task.h"
+#include "computenode/unikernel/linux/timer.h"
 #include "lib/base/check.h"
 
 #define REASON_BYTES  256
@@ -44,7 +46,7 @@ void signal_set_clear(struct signal_set *s)
 static int put(struct signal_set *s, const struct lx_siginfo *info)
 {
     uint64_t bit = signal_bit(info->signal);
-    if (info->signal < REAL_TIME_MIN && (s->mask & bit) != 0) {
+    if (info->signal < REAL_TIME_MIN && (s->mask & bit) != 0 && info->code != LX_SI_TIMER) {
         return 0;
     }
     struct waiting *w = waiting_count < WAITING_MAX ? kmalloc(sizeof(*w)) : NULL;
@@ -89,7 +91,34 @@ static bool take(struct signal_set *s, uint64_t wanted, struct lx_siginfo *ret)
 
 bool signal_take(struct task *t, uint64_t wanted, struct lx_siginfo *ret)
 {
-    return take(&t->pending, wanted, ret) || take(&t->process->pending, wanted, ret);
+    bool taken = take(&t->pending, wanted, ret) || take(&t->process->pending, wanted, ret);
+    if (taken && ret->code == LX_SI_TIMER) {
+        timer_signal_taken(ret->timer.id, ret->timer.overrun);
+    }
+    return taken;
+}
+
+int signal_wait(struct task *t, uint64_t wanted, uint64_t deadline_ns, struct lx_siginfo *ret)
+{
+    int rc = deadline_ns == 0 ? -ETIMEDOUT : 0;
+    bool taken = false;
+    t->sigwait = wanted;
+    while (!(taken = signal_take(t, wanted, ret)) && rc == 0) {
+        rc = thread_wait(deadline_ns, THREAD_WAIT_OUTSIDE);
+    }
+    t->sigwait = 0;
+    return taken ? 0 : rc == -ETIMEDOUT ? -EAGAIN : rc;
+}
+
+struct lx_siginfo *signal_of_timer(struct signal_set *s, int32_t timer_id)
+{
+    list_for_each (node, &s->queue) {
+        struct waiting *w = list_entry(node, struct waiting, link);
+        if (w->info.code == LX_SI_TIMER && w->info.timer.id == timer_id) {
+            return &w->info;
+        }
+    }
+    return NULL;
 }
 
 /* ---- what becomes of one ---- */
@@ -208,6 +237,7 @@ int signal_send(struct process *p, struct task *to, const struct lx_siginfo *inf
     int rc = put(to != NULL ? &to->pending : &p->pending, info);
     if (rc == 0 && blocked) {
         wake_sigwait(p, to, signal);
+        wait_changed(); /* signalfd(2) */
     } else if (rc == 0) {
         update(t);
         thread_kick(t->thread);

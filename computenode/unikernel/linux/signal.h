@@ -26,7 +26,8 @@ static inline uint64_t signal_bit(int signal)
 /* Those that can't be blocked or handled. */
 #define SIGNAL_ALWAYS (UINT64_C(1) << (LX_SIGKILL - 1) | UINT64_C(1) << (LX_SIGSTOP - 1))
 
-/* Signals that wait. Of each up to 31 at most one; of the others all, in order. */
+/* Signals that wait. Of each up to 31 at most one, and one of each timer; of the others all,
+ * in order. */
 struct signal_set {
     uint64_t mask;
     struct list queue;
@@ -60,6 +61,15 @@ void signal_mask_return(struct task *t);
 
 /* Takes one of `wanted` that waits for the thread or the process. */
 bool signal_take(struct task *t, uint64_t wanted, struct lx_siginfo *ret);
+/*
+ * The same for the running thread, which waits for one until a deadline of clock_ns(); 0: it does
+ * not wait. Errors: -EAGAIN none came, -EINTR.
+ */
+int signal_wait(struct task *t, uint64_t wanted, uint64_t deadline_ns,
+                struct lx_siginfo *ret) MUST_CHECK;
+
+/* That of a timer (timer.h), if it is among those that wait; NULL: it isn't. */
+struct lx_siginfo *signal_of_timer(struct signal_set *s, int32_t timer_id);
 
 /* ---- signal_frame.c ---- */
 

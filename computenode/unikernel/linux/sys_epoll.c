@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * epoll(7) over the same polling as poll(2): level and edge triggered, one shot. What a program
- * watches are pipes, event counters and its input; with one thread their readiness can't change
- * while nobody looks, so looking at all of them is enough.
+ * watches are pipes, event counters, timers, signals and its input: few enough to look at all of
+ * them after each change.
  */
 #include <errno.h>
 
@@ -43,21 +43,16 @@ static const struct file_ops epoll_ops = {.close = epoll_close};
 
 static int64_t create(const struct call *c, bool close_on_exec)
 {
-    struct node *n;
     struct file *f;
     struct epoll *e = kzalloc(sizeof(*e));
     if (e == NULL) {
         return -ENOMEM;
     }
-    int rc = node_new("[eventpoll]", 11, LX_S_IFIFO | 0600, &n);
-    if (rc == 0) {
-        rc = file_new(n, &epoll_ops, LX_O_RDWR, &f);
-    }
+    int rc = file_new_anonymous("[eventpoll]", &epoll_ops, LX_O_RDWR, e, &f);
     if (rc != 0) {
         kfree(e);
         return rc;
     }
-    f->data = e;
     return fd_install(c->p, f, 0, close_on_exec);
 }
 

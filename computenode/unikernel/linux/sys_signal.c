@@ -225,23 +225,6 @@ int64_t sys_rt_sigsuspend(const struct call *c)
     return rc != 0 ? rc : sys_pause(c);
 }
 
-/* Waits for one of `wanted`; 0: none came. */
-static int wait_for(const struct call *c, uint64_t wanted, uint64_t deadline_ns,
-                    struct lx_siginfo *ret)
-{
-    int rc = 0;
-    c->t->sigwait = wanted;
-    while (!signal_take(c->t, wanted, ret)) {
-        if (rc != 0) {
-            break;
-        }
-        rc = thread_wait(deadline_ns, THREAD_WAIT_OUTSIDE);
-        ret->signal = 0;
-    }
-    c->t->sigwait = 0;
-    return ret->signal != 0 ? 0 : rc == -ETIMEDOUT ? -EAGAIN : rc;
-}
-
 /* rt_sigtimedwait(set, info, timeout, set bytes) */
 int64_t sys_rt_sigtimedwait(const struct call *c)
 {
@@ -260,7 +243,7 @@ int64_t sys_rt_sigtimedwait(const struct call *c)
         }
         deadline_ns = clock_ns() + ns;
     }
-    int rc = wait_for(c, wanted & ~SIGNAL_ALWAYS, deadline_ns, &info);
+    int rc = signal_wait(c->t, wanted & ~SIGNAL_ALWAYS, deadline_ns, &info);
     if (rc == 0 && c->arg[1] != 0 && copy_to_user(c->arg[1], &info, sizeof(info)) != 0) {
         return -EFAULT;
     }

@@ -1,70 +1,47 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The process's alarm clock: alarm(2), setitimer(2). A thread of the kernel's own waits for it. */
+/* The process's alarm clock: alarm(2), setitimer(2). */
 #include <errno.h>
 
 #include "computenode/unikernel/linux/call.h"
 #include "computenode/unikernel/linux/signal.h"
+#include "computenode/unikernel/linux/timer.h"
 
-#define ITIMER_REAL     0
-#define NS_PER_S        UINT64_C(1000000000)
-#define NS_PER_US       UINT64_C(1000)
-#define SECONDS_MAX     UINT64_C(1000000000)
-#define INTERVAL_NS_MIN UINT64_C(100000)
+#define ITIMER_REAL 0
+#define NS_PER_S    UINT64_C(1000000000)
+#define NS_PER_US   UINT64_C(1000)
+#define SECONDS_MAX UINT64_C(1000000000)
 
 struct itimer {
     struct lx_timeval interval;
     struct lx_timeval value;
 };
 
-static struct {
-    struct thread *thread; /* NULL: not made yet */
-    uint64_t deadline_ns;  /* THREAD_NEVER: not armed */
-    uint64_t interval_ns;  /* 0: once */
-} alarm_clock = {.deadline_ns = THREAD_NEVER};
-
-static void ring(void)
+static void ring(struct timer *t, uint64_t times)
 {
-    uint64_t next_ns = alarm_clock.deadline_ns + alarm_clock.interval_ns;
-    alarm_clock.deadline_ns =
-        alarm_clock.interval_ns == 0 ? THREAD_NEVER : MAX(next_ns, clock_ns());
     signal_raise(process_current(), NULL, LX_SIGALRM, "its alarm clock rang");
 }
 
-static void wait_and_ring(void *argument)
-{
-    kernel_lock();
-    for (;;) {
-        int rc = thread_wait(alarm_clock.deadline_ns, THREAD_WAIT_OUTSIDE);
-        if (rc == -ETIMEDOUT && clock_ns() >= alarm_clock.deadline_ns) {
-            ring();
-        }
-    }
-}
+static struct timer alarm_clock = {.link = {&alarm_clock.link, &alarm_clock.link}, .ring = ring};
 
 static int set(uint64_t value_ns, uint64_t interval_ns)
 {
-    if (alarm_clock.thread == NULL) {
-        int rc = thread_create(wait_and_ring, NULL, NULL, &alarm_clock.thread);
-        if (rc != 0) {
-            return rc;
-        }
-        thread_start(alarm_clock.thread);
-    }
-    alarm_clock.deadline_ns = value_ns == 0 ? THREAD_NEVER : clock_ns() + value_ns;
-    alarm_clock.interval_ns = interval_ns == 0 ? 0 : MAX(interval_ns, INTERVAL_NS_MIN);
-    thread_wake(alarm_clock.thread);
-    return 0;
-}
-
-/* Until it rings; at least a microsecond if it is armed. */
-static uint64_t left_ns(void)
-{
-    uint64_t now_ns = clock_ns();
-    if (alarm_clock.deadline_ns == THREAD_NEVER) {
+    if (value_ns == 0) {
+        timer_stop(&alarm_clock);
         return 0;
     }
-    return alarm_clock.deadline_ns > now_ns + NS_PER_US ? alarm_clock.deadline_ns - now_ns
-                                                        : NS_PER_US;
+    return timer_set(&alarm_clock, (int64_t)(clock_ns() + value_ns), interval_ns);
+}
+
+/* Until it rings; at least a microsecond if it is set. */
+static uint64_t left_ns(void)
+{
+    uint64_t left = timer_left_ns(&alarm_clock);
+    return left == 0 ? 0 : MAX(left, NS_PER_US);
+}
+
+static uint64_t interval_now_ns(void)
+{
+    return timer_is_set(&alarm_clock) ? alarm_clock.interval_ns : 0;
 }
 
 static struct lx_timeval timeval_of(uint64_t ns)
@@ -92,7 +69,7 @@ int64_t sys_alarm(const struct call *c)
 
 int64_t sys_getitimer(const struct call *c)
 {
-    struct itimer now = {timeval_of(alarm_clock.interval_ns), timeval_of(left_ns())};
+    struct itimer now = {timeval_of(interval_now_ns()), timeval_of(left_ns())};
     if ((int)c->arg[0] != ITIMER_REAL) {
         return -EINVAL;
     }
@@ -103,7 +80,7 @@ int64_t sys_getitimer(const struct call *c)
 int64_t sys_setitimer(const struct call *c)
 {
     struct itimer wanted = {0};
-    struct itimer before = {timeval_of(alarm_clock.interval_ns), timeval_of(left_ns())};
+    struct itimer before = {timeval_of(interval_now_ns()), timeval_of(left_ns())};
     uint64_t value_ns, interval_ns;
     if ((int)c->arg[0] != ITIMER_REAL) {
         return -EINVAL;
