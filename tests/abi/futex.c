@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <linux/futex.h>
 #include <pthread.h>
+#include <sched.h>
 #include <stdatomic.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -235,6 +236,134 @@ static void hand_over(void)
     expect("turns", turn == 9000);
 }
 
+/* ---- words with an owner ---- */
+
+static _Atomic uint32_t owned;
+static atomic_int owner_tid, owner_go, order;
+
+static void *own(void *argument)
+{
+    expect("lock", futex(&owned, FUTEX_LOCK_PI_PRIVATE, 0, NULL, NULL, 0) == 0);
+    uint32_t tid = (uint32_t)syscall(SYS_gettid);
+    expect("the word names its owner", (owned & FUTEX_TID_MASK) == tid);
+    atomic_store(&owner_tid, (int)tid);
+    atomic_fetch_add(&order, 1);
+    while (!atomic_load(&owner_go)) {
+        pause_ms(1);
+    }
+    if (argument == NULL) { /* else it ends with it */
+        expect("unlock", futex(&owned, FUTEX_UNLOCK_PI_PRIVATE, 0, NULL, NULL, 0) == 0);
+    }
+    return NULL;
+}
+
+static pthread_t start_owner(void *argument)
+{
+    pthread_t thread;
+    atomic_store(&owner_go, 0);
+    atomic_store(&owner_tid, 0);
+    pthread_create(&thread, NULL, own, argument);
+    while (atomic_load(&owner_tid) == 0) {
+        pause_ms(1);
+    }
+    return thread;
+}
+
+static void owners(void)
+{
+    const uint32_t me = (uint32_t)syscall(SYS_gettid);
+    struct timespec past = {1, 0};
+    expect("free", futex(&owned, FUTEX_LOCK_PI_PRIVATE, 0, NULL, NULL, 0) == 0 && owned == me);
+    expect("twice", futex(&owned, FUTEX_LOCK_PI_PRIVATE, 0, NULL, NULL, 0) == -EDEADLK);
+    expect("try twice", futex(&owned, FUTEX_TRYLOCK_PI_PRIVATE, 0, NULL, NULL, 0) == -EDEADLK);
+    expect("back", futex(&owned, FUTEX_UNLOCK_PI_PRIVATE, 0, NULL, NULL, 0) == 0 && owned == 0);
+    expect("not mine", futex(&owned, FUTEX_UNLOCK_PI_PRIVATE, 0, NULL, NULL, 0) == -EPERM);
+    pthread_t thread = start_owner(NULL);
+    expect("another's", futex(&owned, FUTEX_TRYLOCK_PI_PRIVATE, 0, NULL, NULL, 0) == -EAGAIN);
+    expect("in time", futex(&owned, FUTEX_LOCK_PI_PRIVATE, 0, &past, NULL, 0) == -ETIMEDOUT);
+    expect("its word", futex(&owned, FUTEX_UNLOCK_PI_PRIVATE, 0, NULL, NULL, 0) == -EPERM);
+    atomic_store(&owner_go, 1);
+    expect("handed over", futex(&owned, FUTEX_LOCK_PI_PRIVATE, 0, NULL, NULL, 0) == 0);
+    expect("to me", (owned & FUTEX_TID_MASK) == me);
+    pthread_join(thread, NULL);
+    expect("back again", futex(&owned, FUTEX_UNLOCK_PI_PRIVATE, 0, NULL, NULL, 0) == 0);
+    expect("nobody's", owned == 0);
+}
+
+/* The library's mutexes over them: many threads, one that ends while it owns one. */
+static pthread_mutex_t inherits, robust;
+static int64_t sum;
+
+static void *add(void *argument)
+{
+    for (int i = 0; i < 2000; i++) {
+        pthread_mutex_lock(&inherits);
+        int64_t now = sum;
+        if (i % 64 == 0) {
+            sched_yield();
+        }
+        sum = now + 1;
+        pthread_mutex_unlock(&inherits);
+    }
+    return NULL;
+}
+
+static void *release(void *argument)
+{
+    pause_ms(30);
+    atomic_store(&owner_go, 1);
+    return NULL;
+}
+
+static void *end_with_it(void *argument)
+{
+    pthread_mutex_lock(&robust);
+    atomic_store(&owner_tid, 1);
+    while (!atomic_load(&owner_go)) {
+        pause_ms(1);
+    }
+    return NULL;
+}
+
+static void inheriting(void)
+{
+    pthread_t threads[4];
+    pthread_mutexattr_t attributes;
+    pthread_mutexattr_init(&attributes);
+    expect("setprotocol", pthread_mutexattr_setprotocol(&attributes, PTHREAD_PRIO_INHERIT) == 0);
+    expect("init", pthread_mutex_init(&inherits, &attributes) == 0);
+    for (int i = 0; i < 4; i++) {
+        pthread_create(&threads[i], NULL, add, NULL);
+    }
+    for (int i = 0; i < 4; i++) {
+        pthread_join(threads[i], NULL);
+    }
+    expect("nothing lost", sum == 8000);
+    pthread_mutexattr_setrobust(&attributes, PTHREAD_MUTEX_ROBUST);
+    expect("robust", pthread_mutex_init(&robust, &attributes) == 0);
+    for (int waits = 0; waits < 2; waits++) { /* its owner ends before, or while one waits */
+        atomic_store(&owner_go, !waits);
+        atomic_store(&owner_tid, 0);
+        pthread_create(&threads[0], NULL, end_with_it, NULL);
+        while (atomic_load(&owner_tid) == 0) {
+            pause_ms(1);
+        }
+        if (waits) {
+            pthread_create(&threads[1], NULL, release, NULL);
+        } else {
+            pthread_join(threads[0], NULL);
+        }
+        expect("its owner died", pthread_mutex_lock(&robust) == EOWNERDEAD);
+        expect("consistent", pthread_mutex_consistent(&robust) == 0);
+        expect("unlock", pthread_mutex_unlock(&robust) == 0);
+        if (waits) {
+            pthread_join(threads[0], NULL);
+            pthread_join(threads[1], NULL);
+        }
+    }
+    expect("again", pthread_mutex_lock(&robust) == 0 && pthread_mutex_unlock(&robust) == 0);
+}
+
 int main(void)
 {
     setvbuf(stdout, NULL, _IOLBF, 0);
@@ -244,6 +373,8 @@ int main(void)
     requeues();
     wake_ops();
     shared();
+    owners();
+    inheriting();
     hand_over();
     printf("failures=%d\n", failures);
     return failures != 0;

@@ -5,6 +5,7 @@
 
 #include "computenode/unikernel/kernel/thread.h"
 #include "computenode/unikernel/linux/call.h"
+#include "computenode/unikernel/linux/futex_queue.h"
 #include "computenode/unikernel/linux/vdso.h"
 
 #define OP_WAIT        0
@@ -12,68 +13,53 @@
 #define OP_REQUEUE     3
 #define OP_CMP_REQUEUE 4
 #define OP_WAKE_OP     5
+#define OP_LOCK_PI     6
+#define OP_UNLOCK_PI   7
+#define OP_TRYLOCK_PI  8
 #define OP_WAIT_BITSET 9
 #define OP_WAKE_BITSET 10
+#define OP_LOCK_PI2    13
 #define OP_PRIVATE     128u
 #define OP_REALTIME    256u
 #define ANY_BIT        UINT32_MAX
 
-#define BUCKET_COUNT 256u /* a power of two */
-
-/* FUTEX_OWNER_DIED and others in the words of robust and PI futexes. */
-#define WORD_WAITERS    0x80000000u
-#define WORD_OWNER_DIED 0x40000000u
-#define WORD_TID        0x3fffffffu
-#define ROBUST_MAX      2048u /* as Linux: the list may be a ring */
-#define ROBUST_PI       1u
-
-/* What two addresses have in common that mean the same word. */
-struct key {
-    uint64_t inode; /* 0: private memory */
-    uint64_t place; /* address, or offset in the file */
-};
-
-struct waiter {
-    struct list link; /* in its bucket; unlinked: woken */
-    struct key key;
-    uint32_t bitset;
-    struct thread *thread;
-};
+#define BUCKET_COUNT 256u  /* a power of two */
+#define ROBUST_MAX   2048u /* as Linux: the list may be a ring */
+#define ROBUST_PI    1u
 
 static struct list buckets[BUCKET_COUNT];
 
-static struct list *bucket_of(struct key key)
+static struct list *bucket_at(uint64_t index)
 {
-    uint64_t mixed = (key.place >> 2 ^ key.inode << 20) * UINT64_C(0x9e3779b97f4a7c15);
-    struct list *bucket = &buckets[mixed >> 56 & (BUCKET_COUNT - 1)];
+    struct list *bucket = &buckets[index & (BUCKET_COUNT - 1)];
     if (bucket->next == NULL) {
         list_init(bucket);
     }
     return bucket;
 }
 
-static bool same(struct key a, struct key b)
+struct list *futex_bucket(struct futex_key key)
 {
-    return a.inode == b.inode && a.place == b.place;
+    uint64_t mixed = (key.place >> 2 ^ key.inode << 20) * UINT64_C(0x9e3779b97f4a7c15);
+    return bucket_at(mixed >> 56);
 }
 
-/* A shared futex in a file that is mapped twice is one futex. */
-static struct key key_of(uint64_t address, uint32_t flags)
+struct futex_key futex_key_of(uint64_t address, uint32_t flags)
 {
     struct mm_area area;
     if ((flags & OP_PRIVATE) == 0 && mm_area_next(process_current()->mm, address, &area) &&
         area.start <= address && (area.flags & MM_SHARED) != 0 && area.inode != 0) {
-        return (struct key){area.inode, area.offset + (address - area.start)};
+        return (struct futex_key){area.inode, area.offset + (address - area.start)};
     }
-    return (struct key){0, address};
+    return (struct futex_key){0, address};
 }
 
-static uint32_t wake(struct key key, uint32_t bitset, uint32_t count)
+static uint32_t wake(struct futex_key key, uint32_t bitset, uint32_t count)
 {
     uint32_t woken = 0;
-    list_for_each_safe (node, bucket_of(key)) {
-        struct waiter *w = list_entry(node, struct waiter, link);
-        if (woken < count && same(w->key, key) && (w->bitset & bitset) != 0) {
+    list_for_each_safe (node, futex_bucket(key)) {
+        struct futex_waiter *w = list_entry(node, struct futex_waiter, link);
+        if (woken < count && futex_same(w->key, key) && (w->bitset & bitset) != 0) {
             list_remove(&w->link);
             thread_wake(w->thread);
             woken++;
@@ -84,15 +70,15 @@ static uint32_t wake(struct key key, uint32_t bitset, uint32_t count)
 
 uint32_t futex_wake_address(uint64_t address, uint32_t count)
 {
-    struct key key = key_of(address, 0);
+    struct futex_key key = futex_key_of(address, 0);
     uint32_t woken = wake(key, ANY_BIT, count);
-    return key.inode == 0 ? woken : woken + wake((struct key){0, address}, ANY_BIT, count - woken);
+    return key.inode == 0 ? woken
+                          : woken + wake((struct futex_key){0, address}, ANY_BIT, count - woken);
 }
 
 /* ---- waiting ---- */
 
-/* Absolute for WAIT_BITSET, relative for WAIT; *ret_ns of clock_ns(). */
-static int deadline_of(const struct call *c, uint32_t operation, uint64_t *ret_ns)
+int futex_deadline(const struct call *c, enum futex_time time, uint64_t *ret_ns)
 {
     uint64_t ns;
     if (c->arg[3] == 0) {
@@ -103,9 +89,8 @@ static int deadline_of(const struct call *c, uint32_t operation, uint64_t *ret_n
     if (rc != 0) {
         return rc;
     }
-    if (operation == OP_WAIT_BITSET) {
-        uint64_t now = ((uint32_t)c->arg[1] & OP_REALTIME) != 0 ? program_realtime_ns()
-                                                                : program_monotonic_ns();
+    if (time != FUTEX_TIME_RELATIVE) {
+        uint64_t now = time == FUTEX_TIME_REALTIME ? program_realtime_ns() : program_monotonic_ns();
         ns = ns > now ? ns - now : 0;
     }
     uint64_t now_ns = clock_ns();
@@ -113,7 +98,7 @@ static int deadline_of(const struct call *c, uint32_t operation, uint64_t *ret_n
     return 0;
 }
 
-static int wait(struct waiter *w, uint64_t deadline_ns)
+int futex_sleep(struct futex_waiter *w, uint64_t deadline_ns)
 {
     int rc = 0;
     while (rc == 0 && !list_empty(&w->link)) {
@@ -128,7 +113,11 @@ static int64_t futex_wait(const struct call *c, uint32_t operation, uint32_t bit
 {
     uint64_t deadline_ns;
     uint32_t value;
-    int rc = deadline_of(c, operation, &deadline_ns);
+    bool realtime = ((uint32_t)c->arg[1] & OP_REALTIME) != 0;
+    enum futex_time time = operation == OP_WAIT ? FUTEX_TIME_RELATIVE
+                           : realtime           ? FUTEX_TIME_REALTIME
+                                                : FUTEX_TIME_MONOTONIC;
+    int rc = futex_deadline(c, time, &deadline_ns);
     if (rc != 0) {
         return rc;
     }
@@ -141,11 +130,11 @@ static int64_t futex_wait(const struct call *c, uint32_t operation, uint32_t bit
     if (value != (uint32_t)c->arg[2]) {
         return -EAGAIN;
     }
-    struct waiter w = {.key = key_of(c->arg[0], (uint32_t)c->arg[1]),
-                       .bitset = bitset,
-                       .thread = thread_current()};
-    list_append(bucket_of(w.key), &w.link);
-    return wait(&w, deadline_ns);
+    struct futex_waiter w = {.key = futex_key_of(c->arg[0], (uint32_t)c->arg[1]),
+                             .bitset = bitset,
+                             .thread = thread_current()};
+    list_append(futex_bucket(w.key), &w.link);
+    return futex_sleep(&w, deadline_ns);
 }
 
 /* ---- waking ---- */
@@ -157,21 +146,21 @@ static int64_t futex_wake(const struct call *c, uint32_t bitset)
         return -EINVAL;
     }
     /* Linux wakes one for a count of 0 or less. */
-    return wake(key_of(c->arg[0], (uint32_t)c->arg[1]), bitset, (uint32_t)MAX(count, 1));
+    return wake(futex_key_of(c->arg[0], (uint32_t)c->arg[1]), bitset, (uint32_t)MAX(count, 1));
 }
 
 static int64_t requeue(const struct call *c)
 {
-    struct key from = key_of(c->arg[0], (uint32_t)c->arg[1]);
-    struct key to = key_of(c->arg[4], (uint32_t)c->arg[1]);
+    struct futex_key from = futex_key_of(c->arg[0], (uint32_t)c->arg[1]);
+    struct futex_key to = futex_key_of(c->arg[4], (uint32_t)c->arg[1]);
     uint32_t wake_max = (uint32_t)c->arg[2], move_max = (uint32_t)c->arg[3];
     uint32_t done = wake(from, ANY_BIT, wake_max), moved = 0;
-    list_for_each_safe (node, bucket_of(from)) {
-        struct waiter *w = list_entry(node, struct waiter, link);
-        if (moved < move_max && same(w->key, from)) {
+    list_for_each_safe (node, futex_bucket(from)) {
+        struct futex_waiter *w = list_entry(node, struct futex_waiter, link);
+        if (moved < move_max && futex_same(w->key, from) && w->tid == 0) {
             list_remove(&w->link);
             w->key = to;
-            list_append(bucket_of(to), &w->link);
+            list_append(futex_bucket(to), &w->link);
             moved++;
         }
     }
@@ -195,8 +184,9 @@ static int64_t futex_requeue(const struct call *c, bool compare)
             return -EAGAIN;
         }
     }
-    if (same(key_of(c->arg[0], (uint32_t)c->arg[1]), key_of(c->arg[4], (uint32_t)c->arg[1]))) {
-        return wake(key_of(c->arg[0], (uint32_t)c->arg[1]), ANY_BIT, (uint32_t)c->arg[2]);
+    if (futex_same(futex_key_of(c->arg[0], (uint32_t)c->arg[1]),
+                   futex_key_of(c->arg[4], (uint32_t)c->arg[1]))) {
+        return wake(futex_key_of(c->arg[0], (uint32_t)c->arg[1]), ANY_BIT, (uint32_t)c->arg[2]);
     }
     return requeue(c);
 }
@@ -277,16 +267,19 @@ static int64_t futex_wake_op(const struct call *c)
     if (rc < 0) {
         return rc;
     }
-    uint32_t woken =
-        wake(key_of(c->arg[0], (uint32_t)c->arg[1]), ANY_BIT, (uint32_t)MAX((int32_t)c->arg[2], 1));
+    uint32_t woken = wake(futex_key_of(c->arg[0], (uint32_t)c->arg[1]), ANY_BIT,
+                          (uint32_t)MAX((int32_t)c->arg[2], 1));
     if (word_op_compare(&op, old) == 1) {
-        woken += wake(key_of(c->arg[4], (uint32_t)c->arg[1]), ANY_BIT,
+        woken += wake(futex_key_of(c->arg[4], (uint32_t)c->arg[1]), ANY_BIT,
                       (uint32_t)MAX((int32_t)c->arg[3], 1));
     }
     return woken;
 }
 
-/* Priority inheritance and the rest: -ENOSYS, as a Linux without them. */
+/*
+ * Moving waiters to a word with priority inheritance (which no C library does any more) and the
+ * rest: -ENOSYS, as a Linux without them.
+ */
 int64_t sys_futex(const struct call *c)
 {
     uint32_t operation = (uint32_t)c->arg[1] & ~(OP_PRIVATE | OP_REALTIME);
@@ -311,14 +304,39 @@ int64_t sys_futex(const struct call *c)
         return futex_requeue(c, true);
     case OP_WAKE_OP:
         return futex_wake_op(c);
+    case OP_LOCK_PI:
+        return futex_pi_lock(c, FUTEX_TIME_REALTIME);
+    case OP_LOCK_PI2:
+        return futex_pi_lock(c, ((uint32_t)c->arg[1] & OP_REALTIME) != 0 ? FUTEX_TIME_REALTIME
+                                                                         : FUTEX_TIME_MONOTONIC);
+    case OP_TRYLOCK_PI:
+        return futex_pi_try(c);
+    case OP_UNLOCK_PI:
+        return futex_pi_unlock(c);
     default:
         return -ENOSYS;
     }
 }
 
+bool futex_says_deadlock(const struct call *c)
+{
+    uint32_t operation = (uint32_t)c->arg[1] & ~(OP_PRIVATE | OP_REALTIME);
+    return operation == OP_LOCK_PI || operation == OP_LOCK_PI2 || operation == OP_TRYLOCK_PI;
+}
+
 /* ---- robust lists ---- */
 
-static void owner_died(uint64_t address, uint32_t tid, bool pending)
+void futex_each(void (*each)(struct futex_waiter *w, uint32_t tid), uint32_t tid)
+{
+    for (uint32_t i = 0; i < BUCKET_COUNT; i++) {
+        list_for_each_safe (node, bucket_at(i)) {
+            each(list_entry(node, struct futex_waiter, link), tid);
+        }
+    }
+}
+
+/* pi: those who wait for it have been served by futex_pi_owner_died(). */
+static void owner_died(uint64_t address, uint32_t tid, bool pi, bool pending)
 {
     uint32_t word, found;
     if (!IS_ALIGNED(address, 4) || copy_from_user(&found, address, sizeof(found)) != 0) {
@@ -326,18 +344,18 @@ static void owner_died(uint64_t address, uint32_t tid, bool pending)
     }
     do {
         word = found;
-        if (word == 0 && pending) { /* given back already, but nobody was woken yet */
+        if (word == 0 && pending && !pi) { /* given back already, but nobody was woken yet */
             (void)futex_wake_address(address, 1);
         }
-        if ((word & WORD_TID) != tid) {
+        if ((word & FUTEX_WORD_TID) != tid) {
             return;
         }
-        uint32_t next = (word & WORD_WAITERS) | WORD_OWNER_DIED;
+        uint32_t next = (word & FUTEX_WORD_WAITERS) | FUTEX_WORD_OWNER_DIED;
         if (user_compare_exchange(address, word, next, &found) != 0) {
             return;
         }
     } while (found != word);
-    if ((word & WORD_WAITERS) != 0) {
+    if ((word & FUTEX_WORD_WAITERS) != 0 && !pi) {
         (void)futex_wake_address(address, 1);
     }
 }
@@ -356,12 +374,12 @@ void futex_owner_died(uint64_t list_head, uint32_t tid)
         if (copy_from_user(&next, at, sizeof(next)) != 0) {
             return;
         }
-        if (at != pending && !pi) {
-            owner_died(at + head[1], tid, false);
+        if (at != pending) {
+            owner_died(at + head[1], tid, pi, false);
         }
         entry = next;
     }
-    if (pending != 0 && (head[2] & ROBUST_PI) == 0) {
-        owner_died(pending + head[1], tid, true);
+    if (pending != 0) {
+        owner_died(pending + head[1], tid, (head[2] & ROBUST_PI) != 0, true);
     }
 }

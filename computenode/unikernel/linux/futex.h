@@ -7,6 +7,7 @@
 #ifndef DILOS_UNIKERNEL_LINUX_FUTEX_H
 #define DILOS_UNIKERNEL_LINUX_FUTEX_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 /* Wakes up to `count` that wait for the word, private or shared; how many. */
@@ -17,5 +18,11 @@ uint32_t futex_wake_address(uint64_t address, uint32_t count);
  * documentation "robust futex ABI"): marks each word as of a dead owner and wakes one waiter.
  */
 void futex_owner_died(uint64_t list_head, uint32_t tid);
+/* The same for words with an owner that others wait for: one of them owns it now. */
+void futex_pi_owner_died(uint32_t tid);
+
+/* Does -EDEADLK tell the program something, and not the machine that nobody can go on? */
+struct call;
+bool futex_says_deadlock(const struct call *c);
 
 #endif

@@ -109,6 +109,7 @@ struct task *task_find(struct process *p, uint32_t tid)
 static void tell_others(struct task *t)
 {
     const uint32_t none = 0;
+    futex_pi_owner_died(t->tid);
     if (t->robust_list != 0) {
         futex_owner_died(t->robust_list, t->tid);
     }
