@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Ends in the way that its argument names. */
+#include <errno.h>
+#include <linux/futex.h>
 #include <pthread.h>
+#include <sched.h>
 #include <semaphore.h>
 #include <signal.h>
 #include <stdint.h>
@@ -8,7 +11,10 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
+#include <sys/time.h>
+#include <time.h>
 #include <unistd.h>
 
 static volatile sig_atomic_t handled;
@@ -74,6 +80,40 @@ static int threads(enum kind kind, int end)
     return pthread_join(made[1], NULL);
 }
 
+/* Raw calls that the kernel does not have, each with the errno that programs expect then. */
+static void refusals(void)
+{
+    static int64_t place[32];
+    const long at = (long)place, used = CLOCK_PROCESS_CPUTIME_ID;
+    const long some = CLONE_VM | CLONE_THREAD | CLONE_SIGHAND;
+    const struct {
+        const char *name;
+        long number;
+        long arguments[6];
+    } calls[] = {
+        {"clone3", SYS_clone3, {at, 88}},
+        {"rseq", SYS_rseq, {at, 32}},
+        {"clone of a process", SYS_clone, {SIGCHLD}},
+        {"clone of half a thread", SYS_clone, {some}},
+        {"vfork", SYS_vfork, {0}},
+        {"execve", SYS_execve, {(long)"/bin/ends", at, at}},
+        {"wait4", SYS_wait4, {-1}},
+        {"FUTEX_WAIT_REQUEUE_PI", SYS_futex, {at, FUTEX_WAIT_REQUEUE_PI, 0, 0, at + 8}},
+        {"FUTEX_CMP_REQUEUE_PI", SYS_futex, {at, FUTEX_CMP_REQUEUE_PI, 1, 0, at + 8}},
+        {"timer of used time", SYS_timer_create, {used, 0, at}},
+        {"timerfd of used time", SYS_timerfd_create, {used}},
+        {"ITIMER_VIRTUAL", SYS_setitimer, {ITIMER_VIRTUAL, at}},
+        {"ITIMER_PROF", SYS_setitimer, {ITIMER_PROF, at}},
+        {"socket", SYS_socket, {AF_INET, SOCK_STREAM}},
+        {"socketpair", SYS_socketpair, {AF_UNIX, SOCK_STREAM, 0, at}},
+    };
+    for (size_t i = 0; i < sizeof(calls) / sizeof(calls[0]); i++) {
+        const long *a = calls[i].arguments;
+        long rc = syscall(calls[i].number, a[0], a[1], a[2], a[3], a[4], a[5]);
+        printf("%s: %s\n", calls[i].name, rc < 0 ? strerrorname_np(errno) : "done");
+    }
+}
+
 int main(int argc, char **argv)
 {
     const char *how = argc > 1 ? argv[1] : "";
@@ -113,6 +153,8 @@ int main(int argc, char **argv)
         return threads(THREAD_NULL, 0);
     } else if (strcmp(how, "unknown") == 0) {
         return syscall(SYS_io_uring_setup, 1, 0) == -1 && syscall(SYS_io_uring_setup, 1, 0) == -1;
+    } else if (strcmp(how, "refusals") == 0) {
+        refusals();
     } else if (strcmp(how, "touch") == 0) {
         touch_memory((size_t)atoi(argv[2]) << 20);
     } else if (strcmp(how, "wait") == 0) {

@@ -50,6 +50,24 @@ def make_files(folder, ends):
     return pairs
 
 
+# As the C library takes for "not there": it does without, or says so.
+REFUSALS = b"""clone3: ENOSYS
+rseq: ENOSYS
+clone of a process: ENOSYS
+clone of half a thread: EINVAL
+vfork: ENOSYS
+execve: ENOSYS
+wait4: ECHILD
+FUTEX_WAIT_REQUEUE_PI: ENOSYS
+FUTEX_CMP_REQUEUE_PI: ENOSYS
+timer of used time: EOPNOTSUPP
+timerfd of used time: EINVAL
+ITIMER_VIRTUAL: EINVAL
+ITIMER_PROF: EINVAL
+socket: EAFNOSUPPORT
+socketpair: EAFNOSUPPORT
+"""
+
 # name, arguments, kind, code, part of the reason, part of stdout, options
 CASES = [
     ("null pointer", ["/bin/ends", "null"], "signaled", 11, "SIGSEGV at 0x0 (ip 0x", b"", {}),
@@ -75,6 +93,7 @@ CASES = [
     ("signal with a handler", ["/bin/ends", "wait-handler"], "exited", 0, "",
      b"waiting\nhandled 15\n", {"signal": 15}),
     ("fork is refused", ["/bin/ends", "fork"], "exited", 5, "", b"", {}),
+    ("what is refused, with which errno", ["/bin/ends", "refusals"], "exited", 0, "", REFUSALS, {}),
     ("exit status", ["/bin/ends"], "exited", 0, "", b"", {}),
     ("unknown call", ["/bin/ends", "unknown"], "exited", 1, "", b"", {}),
     ("another architecture", ["/bin/arm"], "refused", 0, "AArch64", b"", {}),

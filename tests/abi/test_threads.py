@@ -25,6 +25,7 @@ CASES = [
     ("threads-musl", [], [{}, {"vcpus": 2}]),
     ("threads-musl-dynamic", [], [{}, {"vcpus": 4}]),
     ("futex", [], [{}, {"vcpus": 2}]),
+    ("tasks", [], [{}, {"vcpus": 2}]),
     ("timers", [], [{}, {"vcpus": 2}]),
     ("signals", [], [{}, {"vcpus": 2}, LITTLE]),
     ("signals-musl", [], [{"vcpus": 2}]),

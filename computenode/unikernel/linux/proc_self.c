@@ -7,7 +7,6 @@
 #include "computenode/unikernel/linux/call.h"
 #include "computenode/unikernel/linux/procfs.h"
 
-#define CLOCK_TICK_NS    10000000u
 #define MEMORY_BYTES_MAX (512u * 1024)
 
 static void add_area(struct text *t, const struct mm_area *a)
@@ -75,29 +74,6 @@ void proc_self_smaps(struct text *t)
     each_area(t, add_smap);
 }
 
-void proc_self_stat(struct text *t)
-{
-    const struct process *p = process_current();
-    const struct task *task = task_current();
-    struct gueststats sum;
-    const struct gueststats *stats = &sum;
-    machine_stats_read(&sum);
-    struct mm_usage usage;
-    mm_usage(p->mm, &usage);
-    text_add(t, "%u (%s) R %u %u %u 0 -1 4194304 %lu 0 %lu 0 ", p->pid, task->name,
-             PROCESS_PARENT_PID, p->session, p->session, (unsigned long)stats->faults_zero,
-             (unsigned long)stats->faults_remote);
-    text_add(t, "%lu 0 0 0 20 0 %u 0 %lu %lu %lu 18446744073709551615 ",
-             (unsigned long)(call_process_run_ns() / CLOCK_TICK_NS), p->task_count,
-             (unsigned long)(p->start_ns / CLOCK_TICK_NS), (unsigned long)usage.mapped_bytes,
-             (unsigned long)usage.resident_pages);
-    text_add(t, "%lu %lu %lu 0 0 0 0 0 0 0 0 0 17 0 0 0 0 0 0 0 0 0 %lu %lu %lu %lu 0\n",
-             (unsigned long)p->code_start, (unsigned long)p->code_end,
-             (unsigned long)p->stack_start, (unsigned long)p->arguments_start,
-             (unsigned long)p->arguments_end, (unsigned long)p->environment_start,
-             (unsigned long)p->environment_end);
-}
-
 void proc_self_statm(struct text *t)
 {
     const struct process *p = process_current();
@@ -107,31 +83,6 @@ void proc_self_statm(struct text *t)
              (unsigned long)usage.resident_pages,
              (unsigned long)((p->code_end - p->code_start) / PAGE_BYTES),
              (unsigned long)(usage.data_bytes / PAGE_BYTES));
-}
-
-void proc_self_status(struct text *t)
-{
-    const struct process *p = process_current();
-    const struct task *task = task_current();
-    struct mm_usage usage;
-    mm_usage(p->mm, &usage);
-    text_add(t, "Name:\t%s\nUmask:\t%04o\nState:\tR (running)\nTgid:\t%u\nNgid:\t0\nPid:\t%u\n",
-             task->name, p->umask, p->pid, p->pid);
-    text_add(t, "PPid:\t%u\nTracerPid:\t0\nUid:\t%u\t%u\t%u\t%u\nGid:\t%u\t%u\t%u\t%u\n",
-             PROCESS_PARENT_PID, p->uid, p->uid, p->uid, p->uid, p->gid, p->gid, p->gid, p->gid);
-    text_add(t, "FDSize:\t%u\nGroups:\t\nVmSize:\t%8lu kB\nVmRSS:\t%8lu kB\nVmData:\t%8lu kB\n",
-             p->fd_capacity, (unsigned long)(usage.mapped_bytes / KIB),
-             (unsigned long)(usage.resident_pages * 4), (unsigned long)(usage.data_bytes / KIB));
-    text_add(t, "VmStk:\t%8lu kB\nVmExe:\t%8lu kB\nVmSwap:\t%8lu kB\nThreads:\t%u\n",
-             (unsigned long)(usage.stack_bytes / KIB),
-             (unsigned long)((p->code_end - p->code_start) / KIB),
-             (unsigned long)(usage.remote_pages * 4), p->task_count);
-    text_add(t, "SigPnd:\t%016lx\nShdPnd:\t%016lx\nSigBlk:\t%016lx\n",
-             (unsigned long)task->pending.mask, (unsigned long)p->pending.mask,
-             (unsigned long)task->blocked);
-    text_add(t, "Cpus_allowed:\t%x\nCpus_allowed_list:\t",
-             task->thread->affinity & ((1u << cpu_count()) - 1));
-    proc_cpu_list(t);
 }
 
 /* A range of the program's own memory, as it is now. */
@@ -158,11 +109,6 @@ void proc_self_environ(struct text *t)
 void proc_self_auxv(struct text *t)
 {
     text_add_bytes(t, process_current()->auxv, process_current()->auxv_words * sizeof(uint64_t));
-}
-
-void proc_self_comm(struct text *t)
-{
-    text_add(t, "%s\n", task_current()->name);
 }
 
 void proc_self_oom_score_adj(struct text *t)
@@ -261,7 +207,7 @@ static int fd_follow(struct node *n, struct node **ret)
 /* Opening the link of a stream or pipe gives the same file again. */
 static const struct node_hooks fd_link_hooks = {.readlink = fd_readlink, .follow = fd_follow};
 
-static int number_parse(const char *text, size_t length, int *ret)
+int proc_number(const char *text, size_t length, int *ret)
 {
     int number = 0;
     if (length == 0 || length > 6) {
@@ -280,7 +226,7 @@ static int number_parse(const char *text, size_t length, int *ret)
 static int fd_lookup(struct node *dir, const char *name, size_t name_length, struct node **ret)
 {
     int fd;
-    int rc = number_parse(name, name_length, &fd);
+    int rc = proc_number(name, name_length, &fd);
     if (rc != 0 || fd_entry(process_current(), fd) == NULL) {
         return -ENOENT;
     }

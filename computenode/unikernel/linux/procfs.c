@@ -45,6 +45,15 @@ void text_add(struct text *t, const char *format, ...)
     text_add_bytes(t, line, MIN((size_t)MAX(length, 0), sizeof(line) - 1));
 }
 
+int proc_text_set(struct file *f, struct text *t)
+{
+    if (t->failed != 0) {
+        kfree(t->bytes);
+        return t->failed;
+    }
+    return file_set_text(f, t->bytes, t->length);
+}
+
 /* ---- what there is ---- */
 
 enum kind { DIRECTORY, WRITTEN, FIXED, LINK, HOOKED };
@@ -82,7 +91,7 @@ struct entry {
 static const struct entry entries[] = {
     DIR("/proc"),
     SYMLINK("/proc/self", "2"),
-    SYMLINK("/proc/thread-self", "2/task/2"),
+    HOOK("/proc/thread-self", &proc_thread_self_hooks, LX_S_IFLNK | 0777),
     SYMLINK("/proc/mounts", "self/mounts"),
     DIR("/proc/2"),
     TEXT("/proc/2/maps", proc_self_maps),
@@ -93,7 +102,7 @@ static const struct entry entries[] = {
     TEXT("/proc/2/cmdline", proc_self_cmdline),
     TEXT("/proc/2/environ", proc_self_environ),
     TEXT("/proc/2/auxv", proc_self_auxv),
-    TEXT("/proc/2/comm", proc_self_comm),
+    HOOK("/proc/2/comm", &proc_comm_hooks, LX_S_IFREG | 0644),
     TEXT("/proc/2/limits", proc_self_limits),
     TEXT("/proc/2/mountinfo", proc_self_mountinfo),
     TEXT("/proc/2/mounts", proc_mounts),
@@ -105,11 +114,7 @@ static const struct entry entries[] = {
     HOOK("/proc/2/cwd", &proc_cwd_hooks, LX_S_IFLNK | 0777),
     HOOK("/proc/2/root", &proc_root_hooks, LX_S_IFLNK | 0777),
     HOOK("/proc/2/fd", &proc_fd_hooks, LX_S_IFDIR | 0500),
-    DIR("/proc/2/task"),
-    DIR("/proc/2/task/2"),
-    TEXT("/proc/2/task/2/stat", proc_self_stat),
-    TEXT("/proc/2/task/2/status", proc_self_status),
-    TEXT("/proc/2/task/2/comm", proc_self_comm),
+    HOOK("/proc/2/task", &proc_tasks_hooks, LX_S_IFDIR | 0555),
     TEXT("/proc/meminfo", proc_meminfo),
     TEXT("/proc/cpuinfo", proc_cpuinfo),
     TEXT("/proc/stat", proc_stat),
@@ -170,11 +175,7 @@ static int open_text(struct node *n, struct file *f)
     } else {
         text_add_bytes(&t, e->text, strlen(e->text));
     }
-    if (t.failed != 0) {
-        kfree(t.bytes);
-        return t.failed;
-    }
-    return file_set_text(f, t.bytes, t.length);
+    return proc_text_set(f, &t);
 }
 
 static int64_t read_link(struct node *n, char *to, size_t capacity)

@@ -20,6 +20,10 @@ struct text {
 };
 void text_add(struct text *t, const char *format, ...) PRINTF_LIKE(2, 3);
 void text_add_bytes(struct text *t, const void *bytes, size_t length);
+/* It becomes what the file holds; its bytes are taken over. Errors: -ENOMEM. */
+int proc_text_set(struct file *f, struct text *t) MUST_CHECK;
+/* A name that is a number of up to six digits. Errors: -ENOENT. */
+int proc_number(const char *text, size_t length, int *ret) MUST_CHECK;
 
 typedef void (*proc_text_fn)(struct text *t);
 
@@ -32,10 +36,11 @@ void proc_self_status(struct text *t);
 void proc_self_cmdline(struct text *t);
 void proc_self_environ(struct text *t);
 void proc_self_auxv(struct text *t);
-void proc_self_comm(struct text *t);
 void proc_self_limits(struct text *t);
 void proc_self_mountinfo(struct text *t);
 void proc_self_oom_score_adj(struct text *t);
+/* proc_task.c: stat and status of the process are there too */
+extern const struct node_hooks proc_tasks_hooks, proc_comm_hooks, proc_thread_self_hooks;
 extern const struct node_hooks proc_exe_hooks, proc_cwd_hooks, proc_root_hooks, proc_fd_hooks;
 
 /* proc_system.c */
