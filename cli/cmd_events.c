@@ -73,7 +73,7 @@ int cmd_events(struct cli *cli)
         return exit_code;
     }
     session_set_activity(s, NULL);
-    session_set_patience(s, follow ? PATIENCE_MS : 0);
+    session_set_patience(s, follow ? PATIENCE_MS : 0, NULL);
     uint64_t position = after;
     exit_code = print_new_events(cli, s, &position);
     while (exit_code == EXIT_DONE && follow) {

@@ -119,7 +119,9 @@ static int stop_one(struct cli *cli, struct session *s, char *name, uint32_t gra
     }
     if (!follow_has_ended(info)) {
         dilos__instance_info__free_unpacked(info, NULL);
+        session_set_patience(s, FOLLOW_PATIENCE_MS, NULL);
         exit_code = follow_wait(s, name, grace_ms + STOP_SLACK_MS, &info);
+        session_set_patience(s, 0, NULL);
         if (exit_code != EXIT_DONE) {
             return exit_code;
         }
@@ -158,10 +160,11 @@ int cmd_stop(struct cli *cli)
 
 int cmd_wait(struct cli *cli)
 {
-    uint32_t timeout_ms = 0;
+    uint32_t timeout_ms = 0, patience_ms = FOLLOW_PATIENCE_MS;
     bool pass_status = false;
     const struct args_option options[] = {
         {"timeout", ARGS_SECONDS, &timeout_ms, "SECONDS", "give up then; default: never"},
+        {"patience", ARGS_SECONDS, &patience_ms, "SECONDS", FOLLOW_PATIENCE_HELP},
         {"exit-status", ARGS_FLAG, &pass_status, NULL,
          "exit with the program's own status (128 + n for signal n)"},
     };
@@ -172,6 +175,7 @@ int cmd_wait(struct cli *cli)
         return exit_code;
     }
     session_set_activity(s, "waiting for the program to end");
+    session_set_patience(s, patience_ms, rest.items[0]);
     Dilos__InstanceInfo *info;
     exit_code = follow_wait(s, rest.items[0], timeout_ms, &info);
     session_close(s);

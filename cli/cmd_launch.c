@@ -40,6 +40,7 @@ struct launch {
     bool attach;
     bool detach;
     bool pass_status;
+    uint32_t patience_ms;
     bool measure_device;
     bool device_only;
     /* made from the above */
@@ -244,13 +245,14 @@ static int launch(struct cli *cli, struct launch *l, enum stay stay)
     request.request_key.data = key;
     request.request_key.len = sizeof(key);
     session_set_activity(s, "launching");
-    session_set_patience(s, LAUNCH_PATIENCE_MS);
+    session_set_patience(s, LAUNCH_PATIENCE_MS, NULL);
     Dilos__InstanceInfo *info;
     exit_code = session_call(s, DILOS__MESSAGE_TYPE__MESSAGE_LAUNCH, &request.base,
                              &dilos__instance_info__descriptor, SESSION_TIMEOUT_MS, &info);
     if (exit_code == EXIT_DONE) {
         warn_of_vcpus(s, l, info->agent);
         dilos__instance_info__free_unpacked(info, NULL);
+        session_set_patience(s, l->patience_ms, l->name);
         exit_code = stay_with(cli, s, l->name, stay, l->pass_status);
     }
     session_close(s);
@@ -263,6 +265,7 @@ int cmd_launch(struct cli *cli)
                        .agent = "",
                        .image = "",
                        .prefetch = "readahead",
+                       .patience_ms = FOLLOW_PATIENCE_MS,
                        .local_bytes = 64 * MIB,
                        .far_bytes = GIB};
     const struct args_option options[] = {
@@ -288,6 +291,7 @@ int cmd_launch(struct cli *cli)
         {"attach", ARGS_FLAG, &l.attach, NULL,
          "copy its stdout and stderr to ours until it ends; Ctrl-C stops it"},
         {"detach", ARGS_FLAG, &l.detach, NULL, "return once it has started; the default"},
+        {"patience", ARGS_SECONDS, &l.patience_ms, "SECONDS", FOLLOW_PATIENCE_HELP},
         {"exit-status", ARGS_FLAG, &l.pass_status, NULL,
          "exit with the program's own status (128 + n for signal n)"},
     };

@@ -29,9 +29,11 @@ static int parse_stream(const char *word, enum follow_log *ret)
 int cmd_logs(struct cli *cli)
 {
     bool follow = false;
+    uint32_t patience_ms = FOLLOW_PATIENCE_MS;
     const char *stream_word = "all";
     const struct args_option options[] = {
         {"follow", ARGS_FLAG, &follow, NULL, "go on until the instance ends"},
+        {"patience", ARGS_SECONDS, &patience_ms, "SECONDS", FOLLOW_PATIENCE_HELP},
         {"stream", ARGS_TEXT, &stream_word, "STREAM",
          "stdout, stderr, all (both, in order), or kernel; default: all"},
     };
@@ -54,7 +56,7 @@ int cmd_logs(struct cli *cli)
         return exit_code;
     }
     session_set_activity(s, NULL);
-    session_set_patience(s, follow ? FOLLOW_PATIENCE_MS : 0);
+    session_set_patience(s, follow ? patience_ms : 0, stream.instance);
     struct session_error error;
     do {
         exit_code = follow_copy(s, &stream, follow ? FOLLOW_WAIT_MS : 0, &error);

@@ -42,7 +42,6 @@ static int wait_slice(struct session *s, const char *name, uint32_t slice_ms,
 int follow_wait(struct session *s, const char *name, uint32_t timeout_ms, Dilos__InstanceInfo **ret)
 {
     uint64_t end_ns = sys_monotonic_ns() + timeout_ms * 1000000ull;
-    session_set_patience(s, FOLLOW_PATIENCE_MS);
     for (;;) {
         uint64_t now_ns = sys_monotonic_ns();
         uint64_t left_ms = now_ns >= end_ns ? 0 : (end_ns - now_ns) / 1000000u;
@@ -62,7 +61,6 @@ int follow_wait(struct session *s, const char *name, uint32_t timeout_ms, Dilos_
 
 int follow_start(struct session *s, const char *name, Dilos__InstanceInfo **ret)
 {
-    session_set_patience(s, FOLLOW_PATIENCE_MS);
     for (;;) {
         Dilos__InstanceInfo *info;
         struct session_error error;
@@ -154,6 +152,9 @@ static int copy_both(struct attach *a)
             if (a->log_error.message[0] == '\0') {
                 return EXIT_FAILED;
             }
+            if (a->log_error.lost && !a->log_error.interrupted) {
+                return session_print_error(&a->log_error);
+            }
             a->log_failed = true;
         }
     }
@@ -222,7 +223,6 @@ int follow_attach(struct session *s, const char *name, Dilos__InstanceInfo **ret
                        .name = name,
                        .streams = {{.instance = name, .log = FOLLOW_STDOUT, .fd = STDOUT_FILENO},
                                    {.instance = name, .log = FOLLOW_STDERR, .fd = STDERR_FILENO}}};
-    session_set_patience(s, FOLLOW_PATIENCE_MS);
     int exit_code = session_catch_interrupt(s);
     *ret = NULL;
     while (exit_code == EXIT_DONE && session_interrupt_count(s) < 2) {

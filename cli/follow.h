@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Following an instance: until it has started, until it has ended, its output while it runs.
- * Survives a restart of the controller (the session is given patience). Functions return exit
+ * Survives a restart of the controller, if the session has patience. Functions return exit
  * codes; an instance that they return is freed with dilos__instance_info__free_unpacked().
  */
 #ifndef DILOS_CLI_FOLLOW_H
@@ -56,6 +56,7 @@ int follow_attach(struct session *s, const char *name, Dilos__InstanceInfo **ret
  */
 int follow_result(const Dilos__InstanceInfo *info, bool pass_status);
 
-#define FOLLOW_PATIENCE_MS 60000u
+#define FOLLOW_PATIENCE_MS   60000u
+#define FOLLOW_PATIENCE_HELP "how long to try again if the controller is lost; default: 60"
 
 #endif

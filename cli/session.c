@@ -3,12 +3,14 @@
 
 #include <errno.h>
 #include <event2/event.h>
+#include <inttypes.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "cli/table.h"
 #include "lib/base/check.h"
 #include "lib/rpc/rpc.h"
 #include "lib/sys/sys.h"
@@ -34,6 +36,8 @@ struct session {
     char close_reason[512];
     char build[128];
     uint32_t patience_ms;
+    const char *instance; /* that is followed, or NULL */
+    bool quiet;
     uint32_t interrupt_count;
     const char *activity;
     uint64_t activity_ns;
@@ -118,9 +122,10 @@ void session_set_activity(struct session *s, const char *activity)
     s->activity_ns = sys_monotonic_ns();
 }
 
-void session_set_patience(struct session *s, uint32_t patience_ms)
+void session_set_patience(struct session *s, uint32_t patience_ms, const char *instance)
 {
     s->patience_ms = patience_ms;
+    s->instance = instance;
 }
 
 /* 0, or negative errno with s->close_reason set. */
@@ -180,6 +185,7 @@ int session_open(struct cli *cli, struct session **ret)
 {
     struct session *s = calloc(1, sizeof(*s));
     CHECK(s != NULL);
+    s->quiet = cli->quiet;
     s->show_progress = !cli->quiet && isatty(STDERR_FILENO) == 1;
     session_set_activity(s, "connecting to the controller");
     s->base = event_base_new();
@@ -347,22 +353,72 @@ static int exit_code_of(const struct session_error *error)
     }
 }
 
+/* The connection broke, but there is patience left: whoever waits must know why nothing happens. */
+static void tell_lost(struct session *s, const struct session_error *error)
+{
+    char text[sizeof(error->message)];
+    progress_clear(s);
+    if (s->quiet || s->patience_ms == 0) {
+        return;
+    }
+    snprintf(text, sizeof(text), "%s", error->message);
+    fprintf(stderr, "dilosctl: %s; trying again for %" PRIu32 " s", table_tame(text),
+            s->patience_ms / 1000);
+    if (s->instance != NULL) {
+        fprintf(stderr, " (%s goes on without it)", s->instance);
+    }
+    fprintf(stderr, "\n");
+}
+
+static void tell_back(struct session *s)
+{
+    if (!s->quiet) {
+        fprintf(stderr, "dilosctl: connected to the controller again\n");
+    }
+}
+
+static void give_up(struct session *s, struct session_error *error)
+{
+    if (!error->lost || error->interrupted) {
+        return;
+    }
+    if (s->patience_ms != 0) {
+        snprintf(error->message, sizeof(error->message),
+                 "the connection to the controller at %s broke and could not be made again within "
+                 "%" PRIu32 " s: %s",
+                 s->address, s->patience_ms / 1000, s->close_reason);
+    }
+    if (s->instance != NULL) {
+        snprintf(error->remedy, sizeof(error->remedy),
+                 "%s goes on without the controller; start dilos-controller, then dilosctl "
+                 "inspect %s tells how it goes on",
+                 s->instance, s->instance);
+    }
+}
+
 int session_try(struct session *s, Dilos__MessageType type, const ProtobufCMessage *body,
                 const ProtobufCMessageDescriptor *reply_type, uint32_t timeout_ms, void *ret,
                 struct session_error *ret_error)
 {
     struct call call;
-    uint64_t give_up_ms = 0;
+    uint64_t give_up_ms = 0; /* 0: not lost so far */
     while (call_once(s, type, body, reply_type, timeout_ms, &call) != 0) {
         uint64_t at_ms = now_ms();
-        give_up_ms = give_up_ms == 0 ? at_ms + s->patience_ms : give_up_ms;
+        if (give_up_ms == 0 && call.error.lost && !call.error.interrupted) {
+            give_up_ms = at_ms + s->patience_ms;
+            tell_lost(s, &call.error);
+        }
         if (!call.error.lost || call.error.interrupted || at_ms >= give_up_ms) {
+            give_up(s, &call.error);
             *ret_error = call.error;
             return exit_code_of(&call.error);
         }
         session_pause(s, RECONNECT_MS);
         /* A failure shows in the next round, as a lost call. */
         (void)connect_once(s, s->address);
+    }
+    if (give_up_ms != 0) {
+        tell_back(s);
     }
     progress_clear(s);
     *(ProtobufCMessage **)ret = call.reply;

@@ -41,10 +41,11 @@ struct session *session_close(struct session *s);
 
 /*
  * Calls that are safe to repeat (reads; requests with a key of their own) may set a patience: when
- * the connection breaks, or the controller restarts, the session connects again and repeats the
- * call for that long. 0 (the default): no repetition.
+ * the connection breaks, or the controller restarts, the session says so on stderr, connects again
+ * and repeats the call for that long. 0 (the default): no repetition. `instance`: whom the user
+ * follows, so that they read what becomes of it; NULL: nobody.
  */
-void session_set_patience(struct session *s, uint32_t patience_ms);
+void session_set_patience(struct session *s, uint32_t patience_ms, const char *instance);
 
 /* What progress says from now on ("launching idx"); NULL: nothing. Restarts the two seconds. */
 void session_set_activity(struct session *s, const char *activity);

@@ -80,6 +80,45 @@ def test_wait_survives_the_controller(lab, members):
     expect_equal(waiting.returncode, 0, errors)
 
 
+def attach(lab, name, *options, seconds):
+    """launch --attach, and its process once the program has filled its memory."""
+    process = subprocess.Popen(
+        [program('ctl'), '--controller', lab.address, 'launch', '--name', name, '--local-memory',
+         '16M', '--far-memory', '48M', '--attach', *options, '--', BEHAVE, 'hold', '32', seconds],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    expect_equal(process.stdout.readline(), 'filled\n', 'its output')
+    return process
+
+
+def test_attached_when_the_controller_is_lost(lab, members):
+    """Says so at once, tries again as long as it may, and then what to do; the program goes on."""
+    fresh(lab, members)
+    process = attach(lab, 'left', '--patience', '3', seconds='20')
+    members['controller'].kill()
+    expect_in('broke', process.stderr.readline(), 'told at once')
+    out, errors = process.communicate(timeout=30)
+    expect_equal((process.returncode, out), (3, ''), errors)
+    expect_in('could not be made again within 3 s', errors, 'why')
+    expect_in('left goes on without the controller', errors, 'what becomes of it')
+    expect_in('dilosctl inspect left', errors, 'what to do')
+    members['controller'].start()
+    lab.wait_until(lambda: lab.ctl_quiet('status'), 'the controller to answer again')
+    done = lab.ctl('wait', 'left', limit_s=90)
+    expect_equal(done.returncode, 0, done.stderr)
+    expect_equal(stdout_of(lab, 'left'), b'filled\nverified\n', 'it went on')
+
+
+def test_attached_when_the_controller_comes_back(lab, members):
+    fresh(lab, members)
+    process = attach(lab, 'kept', seconds='8')
+    members['controller'].kill()
+    expect_in('kept goes on without it', process.stderr.readline(), 'told at once')
+    members['controller'].start()
+    out, errors = process.communicate(timeout=90)
+    expect_equal((process.returncode, out), (0, 'verified\n'), errors)
+    expect_in('connected to the controller again', errors, 'told')
+
+
 def test_qemu_dies(lab, members):
     fresh(lab, members)
     hold(lab, 'shot', seconds='60')
