@@ -1,14 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Every interleaving of what can happen to one page, over the real page_move() and the real states:
- * two programs on processors with a TLB each, a prefetcher, a reclaimer, an unmapper (DONTNEED),
- * the device and the completion of writes, with two frames. Each step is what the pager does
+ * two programs on processors with a TLB each, a prefetcher whose reads complete wherever somebody
+ * polls, a reclaimer, an unmapper (DONTNEED), the device and the completion of writes, with two
+ * frames. In searches of their own, a resize takes a frame away and gives it back, and the device
+ * fails reads and says once more that a request has completed. Each step is what the pager does
  * between two points at which another processor may see the difference. After each step nothing
  * may be wrong: a load gives what was stored last, a frame is free only when no TLB and no request
  * knows it, a far page has one request at a time and is read only if it was written.
  *
- * Depth first over a set of states seen; the same on every run. Errors planted in single steps must
- * be found, or the search proves nothing.
+ * Depth first over a set of states seen, kept as 64-bit hashes (two of ten million are the same
+ * with a probability of 3e-6); the same on every run. Errors planted in single steps must be found,
+ * or the search proves nothing.
  */
 #include "tests/tap.h"
 
@@ -24,13 +27,17 @@
 #define RIGHTS      (PTE_W | PTE_U | PTE_NX)
 #define NONE        0xffu
 #define GARBAGE     0xeeu
-#define SEEN_BITS   21
+#define SEEN_BITS   24
 #define SEEN_MAX    (1u << SEEN_BITS)
 #define STACK_MAX   (1u << 20)
 #define FRAME_PA(f) (((uint64_t)(f) + 1) << PAGE_SHIFT)
 
-enum frame { FREE, BUSY, ACTIVE, CLAIMED, WRITING };
+enum frame { FREE, BUSY, ACTIVE, CLAIMED, WRITING, HELD };
 enum request { IDLE, READ, WRITE, DISCARD };
+/* What a completion that comes once more would be of: */
+enum token { NONE_YET, OF_THIS, OF_FORMER, REPEATED };
+/* What a search has beside what all have: */
+enum feature { RESIZE = 1, TROUBLE = 2 };
 
 /* Where an actor stands. Programs and the prefetcher: */
 enum {
@@ -39,6 +46,7 @@ enum {
     TAKEN,   /* has a frame */
     FETCHES, /* has claimed the entry */
     WAITS,   /* has submitted the read */
+    READ_IN, /* the request has been given back, the entry is as it was */
     MAPPED,  /* has published, the frame is not ACTIVE yet */
     EMPTY,   /* has found the page empty, waits for the kernel lock */
     FILLS,   /* has the lock and a frame of zeros */
@@ -54,7 +62,8 @@ enum { NOTHING, ENDED, SETTLES, SETTLED };
 struct actor {
     uint8_t at;
     uint8_t frame;
-    uint8_t unused[6];
+    uint8_t failed; /* the read */
+    uint8_t unused[5];
     uint64_t entry;
 };
 
@@ -75,7 +84,11 @@ struct world {
     uint8_t value; /* what the page must hold */
     uint8_t stores;
     uint8_t locked;
-    uint8_t pad;
+    uint8_t failed;  /* the read that is done */
+    uint8_t token;   /* enum token */
+    uint8_t target;  /* frames that are to be held: beyond what the instance may have */
+    uint8_t resizes; /* done so far */
+    uint8_t pad[5];
 };
 
 enum bug {
@@ -86,14 +99,27 @@ enum bug {
     BUG_NO_SETTLE,       /* unmapping does not wait for a write */
     BUG_NO_DISCARD_LOOK, /* a page is written while its discard is in flight */
     BUG_NO_CLAIM,        /* the unmapper takes the frame whoever has it */
+    BUG_UNMAP_FETCHING,  /* unmapping does not wait for a read ahead */
+    BUG_AHEAD_FAILED,    /* a read ahead that failed is mapped */
+    BUG_AHEAD_RECLAIMED, /* a read ahead makes its frame ACTIVE before it publishes the page */
+    BUG_REPEAT_OLD,      /* a completion is taken for the request that has its place now */
+    BUG_REPEAT_FREED,    /* a completion is acted on though its request was given back */
+    BUG_HOLD_TAKEN,      /* a resize takes a frame from who has just got it */
+    BUG_UNHOLD_ALL,      /* a resize gives back frames that are in use */
     BUG_COUNT,
+};
+
+static const enum feature feature_of[BUG_COUNT] = {
+    [BUG_AHEAD_FAILED] = TROUBLE, [BUG_REPEAT_OLD] = TROUBLE, [BUG_REPEAT_FREED] = TROUBLE,
+    [BUG_HOLD_TAKEN] = RESIZE,    [BUG_UNHOLD_ALL] = RESIZE,
 };
 
 static struct {
     enum bug bug;
+    enum feature features;
     const char *wrong;
     struct world *stack;
-    struct world *seen; /* open addressing; frame[0] == NONE: a free place */
+    uint64_t *seen; /* open addressing; 0: a free place */
     uint32_t depth;
     uint32_t seen_count;
 } x;
@@ -121,16 +147,17 @@ _Static_assert(sizeof(struct world) % 8 == 0, "hashed by words");
 /* To be explored, if it is new. */
 static void push(const struct world *w)
 {
-    uint64_t at = hash(w) & (SEEN_MAX - 1);
-    while (x.seen[at].frame[0] != NONE) {
-        if (memcmp(&x.seen[at], w, sizeof(*w)) == 0) {
+    const uint64_t h = hash(w) | 1;
+    uint64_t at = h >> (64 - SEEN_BITS);
+    while (x.seen[at] != 0) {
+        if (x.seen[at] == h) {
             return;
         }
         at = (at + 1) & (SEEN_MAX - 1);
     }
     CHECK(++x.seen_count < SEEN_MAX / 4 * 3);
     CHECK(x.depth < STACK_MAX);
-    memcpy(&x.seen[at], w, sizeof(*w));
+    x.seen[at] = h;
     memcpy(&x.stack[x.depth++], w, sizeof(*w));
 }
 
@@ -162,6 +189,9 @@ static void flush(struct world *w)
 
 static void make_free(struct world *w, uint8_t f)
 {
+    if (w->frame[f] == FREE || w->frame[f] == HELD) {
+        fail("a frame becomes free twice");
+    }
     for (uint32_t i = 0; i < PROGRAMS; i++) {
         if (w->tlb_frame[i] == f) {
             fail("a frame is free that is cached");
@@ -191,6 +221,11 @@ static void submit(struct world *w, enum request kind, uint8_t frame, uint8_t of
     if (w->request != IDLE) {
         fail("two requests for a far page");
     }
+    for (uint32_t i = 0; i <= PROGRAMS; i++) {
+        if (w->program[i].at == READ_IN) {
+            fail("a request for a page that is being fetched");
+        }
+    }
     if (kind == READ && w->far == NONE) {
         fail("a far page is read that was not written");
     }
@@ -202,6 +237,8 @@ static void submit(struct world *w, enum request kind, uint8_t frame, uint8_t of
     w->request_of = of;
     w->moved = 0;
     w->done = 0;
+    w->failed = 0;
+    w->token = w->token == OF_THIS ? OF_FORMER : w->token;
     if (kind == READ) {
         w->contents[frame] = GARBAGE;
     }
@@ -252,6 +289,31 @@ static void step_user(const struct world *from, uint32_t cpu, bool store)
     push(&w);
 }
 
+/* The bytes are there, or are not: the page is published, or given back. */
+static void end_read(struct world *w, uint32_t i)
+{
+    struct actor *a = &w->program[i];
+    bool ahead = i == PROGRAMS;
+    uint64_t entry = pte_load(&w->pte);
+    bool failed = a->failed && !(ahead && x.bug == BUG_AHEAD_FAILED);
+    a->failed = 0;
+    if (pte_state(entry) != PAGE_FETCHING || frame_in(entry) != a->frame) {
+        fail("a page that is fetched has changed");
+        return;
+    }
+    uint64_t next = RIGHTS | PTE_TAG_REMOTE;
+    if (!failed) {
+        next = pte_present(0x10000, RIGHTS | FRAME_PA(a->frame) | PTE_FAR | (ahead ? 0 : PTE_A));
+    }
+    if (!page_move(&w->pte, &entry, next)) {
+        fail("a page that is fetched has changed");
+    }
+    if (failed) {
+        make_free(w, a->frame);
+    }
+    a->at = failed ? USER : MAPPED;
+}
+
 static bool fault_step(struct world *w, uint32_t i)
 {
     struct actor *a = &w->program[i];
@@ -279,16 +341,20 @@ static bool fault_step(struct world *w, uint32_t i)
             return false;
         }
         w->request = IDLE;
-        entry = pte_load(&w->pte);
-        if (!page_move(&w->pte, &entry,
-                       pte_present(0x10000,
-                                   RIGHTS | FRAME_PA(a->frame) | PTE_FAR | (ahead ? 0 : PTE_A)))) {
-            fail("a page that is fetched has changed");
+        a->failed = w->failed;
+        a->at = READ_IN;
+        if (ahead && x.bug == BUG_AHEAD_RECLAIMED) {
+            w->frame[a->frame] = ACTIVE;
         }
-        a->at = MAPPED;
+        return true;
+    case READ_IN:
+        end_read(w, i);
         return true;
     case MAPPED:
     case FILLED:
+        if (w->frame[a->frame] != BUSY) {
+            fail("a frame was taken from who has it");
+        }
         w->frame[a->frame] = ACTIVE;
         w->locked = a->at == FILLED ? 0 : w->locked;
         a->at = USER;
@@ -455,7 +521,10 @@ static void device_complete(const struct world *w, bool ok)
 {
     struct world next = *w;
     next.done = 1;
-    if (w->request == WRITE) {
+    next.token = (x.features & TROUBLE) != 0 && w->token != REPEATED ? OF_THIS : w->token;
+    if (w->request == READ) {
+        next.failed = !ok;
+    } else if (w->request == WRITE) {
         next.settling = ENDED;
         next.settled_ok = ok;
     } else if (w->request == DISCARD) {
@@ -465,12 +534,37 @@ static void device_complete(const struct world *w, bool ok)
     push(&next);
 }
 
+/*
+ * A completion comes once more. It is found by place and generation of its request, and has no
+ * effect if that was given back or completed, or another has its place.
+ */
+static void steps_repeat(const struct world *w)
+{
+    struct world next = *w;
+    if (w->token != OF_THIS && w->token != OF_FORMER) {
+        return;
+    }
+    next.token = REPEATED;
+    if (w->token == OF_FORMER && x.bug == BUG_REPEAT_OLD && w->request != IDLE && !w->done) {
+        next.done = 1;
+        if (w->request == WRITE) {
+            next.settling = ENDED;
+            next.settled_ok = 1;
+        }
+    }
+    if (x.bug == BUG_REPEAT_FREED && w->settled_ok && w->settling == NOTHING) {
+        next.settling = ENDED; /* of a write, whatever its frame is used for now */
+    }
+    push(&next);
+}
+
 static void steps_device(const struct world *w)
 {
+    steps_repeat(w);
     if (w->request == IDLE || w->done) {
         return;
     }
-    if (w->request == WRITE) {
+    if (w->request == WRITE || (w->request == READ && (x.features & TROUBLE) != 0)) {
         device_complete(w, false);
     }
     if (w->moved) {
@@ -500,6 +594,9 @@ static void unmap_look(struct world *w)
         if (page_move(&w->pte, &entry, 0)) {
             u->at = DISCARDS;
         }
+    } else if (state == PAGE_FETCHING && x.bug == BUG_UNMAP_FETCHING) {
+        atomic_store(&w->pte, 0); /* page_move() would not let it */
+        u->at = DISCARDS;
     } else if (state != PAGE_FETCHING && (state != PAGE_WRITING || x.bug == BUG_NO_SETTLE)) {
         uint8_t f = frame_in(entry);
         if (w->frame[f] == ACTIVE || x.bug == BUG_NO_CLAIM ||
@@ -575,6 +672,47 @@ static void steps_unmapper(const struct world *w)
     push(&next);
 }
 
+/* ---- resize: one frame fewer, then as before ---- */
+
+static bool may_hold(const struct world *w, uint8_t f)
+{
+    return w->frame[f] == FREE || (x.bug == BUG_HOLD_TAKEN && w->frame[f] == BUSY);
+}
+
+static void steps_resize(const struct world *w)
+{
+    struct world next = *w;
+    uint32_t held_count = 0;
+    if ((x.features & RESIZE) == 0) {
+        return;
+    }
+    for (uint8_t f = 0; f < FRAMES; f++) {
+        held_count += w->frame[f] == HELD;
+    }
+    for (uint8_t f = 0; f < FRAMES && held_count < w->target; f++) {
+        if (may_hold(w, f)) {
+            next = *w;
+            next.frame[f] = HELD;
+            push(&next);
+        }
+    }
+    if (w->locked || w->resizes == 2) {
+        return;
+    }
+    next = *w;
+    next.resizes++;
+    next.target = next.resizes == 1;
+    for (uint8_t f = 0; f < FRAMES && next.target == 0; f++) {
+        bool in_use = next.frame[f] == BUSY || next.frame[f] == CLAIMED;
+        if (next.frame[f] == HELD) {
+            next.frame[f] = FREE;
+        } else if (in_use && x.bug == BUG_UNHOLD_ALL) {
+            make_free(&next, f);
+        }
+    }
+    push(&next);
+}
+
 /* ---- the search ---- */
 
 static void start(void)
@@ -585,20 +723,18 @@ static void start(void)
     w.contents[0] = w.contents[1] = GARBAGE;
     w.tlb_frame[0] = w.tlb_frame[1] = NONE;
     x.stack = malloc(STACK_MAX * sizeof(*x.stack));
-    x.seen = malloc(SEEN_MAX * sizeof(*x.seen));
+    x.seen = calloc(SEEN_MAX, sizeof(*x.seen));
     CHECK(x.stack != NULL);
     CHECK(x.seen != NULL);
-    for (uint32_t i = 0; i < SEEN_MAX; i++) {
-        x.seen[i].frame[0] = NONE;
-    }
     push(&w);
 }
 
 /* Returns what is wrong, or NULL. */
-static const char *explore(enum bug bug, uint32_t *ret_count)
+static const char *explore(enum bug bug, enum feature features, uint32_t *ret_count)
 {
     memset(&x, 0, sizeof(x));
     x.bug = bug;
+    x.features = features;
     start();
     while (x.depth > 0 && x.wrong == NULL) {
         struct world w = x.stack[--x.depth];
@@ -609,6 +745,7 @@ static const char *explore(enum bug bug, uint32_t *ret_count)
         steps_completion(&w);
         steps_device(&w);
         steps_unmapper(&w);
+        steps_resize(&w);
     }
     free(x.stack);
     free(x.seen);
@@ -618,21 +755,21 @@ static const char *explore(enum bug bug, uint32_t *ret_count)
 
 static void test_no_interleaving_is_wrong(void)
 {
-    uint32_t count = 0;
-    const char *wrong = explore(BUG_NONE, &count);
-    if (wrong != NULL) {
-        printf("# %s\n", wrong);
+    static const enum feature searches[] = {0, RESIZE, TROUBLE};
+    for (uint32_t i = 0; i < ARRAY_LEN(searches); i++) {
+        uint32_t count = 0;
+        const char *wrong = explore(BUG_NONE, searches[i], &count);
+        printf("# search %u: %s, %u states\n", i, wrong != NULL ? wrong : "nothing wrong", count);
+        EXPECT(wrong == NULL);
+        EXPECT(count > 100000);
     }
-    EXPECT(wrong == NULL);
-    printf("# %u states\n", count);
-    EXPECT(count > 100000);
 }
 
 static void test_planted_bugs_are_found(void)
 {
     for (enum bug bug = BUG_NONE + 1; bug < BUG_COUNT; bug++) {
         uint32_t count = 0;
-        const char *wrong = explore(bug, &count);
+        const char *wrong = explore(bug, feature_of[bug], &count);
         printf("# bug %d: %s, after %u states\n", (int)bug, wrong == NULL ? "-" : wrong, count);
         EXPECT(wrong != NULL);
     }
