@@ -17,232 +17,14 @@
 
 #include <stdlib.h>
 
-#include "computenode/unikernel/far/page.h"
 #include "computenode/unikernel/host/host.h"
 #include "lib/base/check.h"
-
-#define PROGRAMS    2
-#define FRAMES      2
-#define STORES      2
-#define RIGHTS      (PTE_W | PTE_U | PTE_NX)
-#define NONE        0xffu
-#define GARBAGE     0xeeu
-#define SEEN_BITS   24
-#define SEEN_MAX    (1u << SEEN_BITS)
-#define STACK_MAX   (1u << 20)
-#define FRAME_PA(f) (((uint64_t)(f) + 1) << PAGE_SHIFT)
-
-enum frame { FREE, BUSY, ACTIVE, CLAIMED, WRITING, HELD };
-enum request { IDLE, READ, WRITE, DISCARD };
-/* What a completion that comes once more would be of: */
-enum token { NONE_YET, OF_THIS, OF_FORMER, REPEATED };
-/* What a search has beside what all have: */
-enum feature { RESIZE = 1, TROUBLE = 2 };
-
-/* Where an actor stands. Programs and the prefetcher: */
-enum {
-    USER,    /* not in the kernel */
-    FOUND,   /* has found the page remote; `entry` is what it saw */
-    TAKEN,   /* has a frame */
-    FETCHES, /* has claimed the entry */
-    WAITS,   /* has submitted the read */
-    READ_IN, /* the request has been given back, the entry is as it was */
-    MAPPED,  /* has published, the frame is not ACTIVE yet */
-    EMPTY,   /* has found the page empty, waits for the kernel lock */
-    FILLS,   /* has the lock and a frame of zeros */
-    FILLED,  /* has published it */
-};
-/* The reclaimer: */
-enum { LOOKS, HOLDS, SENDS, GIVES_BACK };
-/* The unmapper: */
-enum { IDLES, LOCKED, HAS_FRAME, IS_EMPTY, FLUSHED, DISCARDS, ENDS, DONE };
-/* The completion of a write: */
-enum { NOTHING, ENDED, SETTLES, SETTLED };
-
-struct actor {
-    uint8_t at;
-    uint8_t frame;
-    uint8_t failed; /* the read */
-    uint8_t unused[5];
-    uint64_t entry;
-};
-
-struct world {
-    pte_t pte;
-    struct actor program[PROGRAMS + 1]; /* the last one is the prefetcher: no TLB, no access */
-    struct actor reclaimer;
-    struct actor unmapper;
-    uint8_t frame[FRAMES];
-    uint8_t contents[FRAMES];
-    uint8_t unflushed[FRAMES];
-    uint8_t tlb_frame[PROGRAMS]; /* NONE: nothing cached */
-    uint8_t tlb_dirty[PROGRAMS];
-    uint8_t request, request_frame, request_of, moved, done;
-    uint8_t settling, settled_ok;
-    uint8_t discarding;
-    uint8_t far;   /* contents of the far page; NONE: nothing */
-    uint8_t value; /* what the page must hold */
-    uint8_t stores;
-    uint8_t locked;
-    uint8_t failed;  /* the read that is done */
-    uint8_t token;   /* enum token */
-    uint8_t target;  /* frames that are to be held: beyond what the instance may have */
-    uint8_t resizes; /* done so far */
-    uint8_t pad[5];
-};
-
-enum bug {
-    BUG_NONE,
-    BUG_EVICT_UNFLUSHED, /* a page is evicted though it may be cached */
-    BUG_WRITE_UNFLUSHED, /* D is cleared though a store may not set it again */
-    BUG_FREE_EARLY,      /* an unmapped frame is free before the flush */
-    BUG_NO_SETTLE,       /* unmapping does not wait for a write */
-    BUG_NO_DISCARD_LOOK, /* a page is written while its discard is in flight */
-    BUG_NO_CLAIM,        /* the unmapper takes the frame whoever has it */
-    BUG_UNMAP_FETCHING,  /* unmapping does not wait for a read ahead */
-    BUG_AHEAD_FAILED,    /* a read ahead that failed is mapped */
-    BUG_AHEAD_RECLAIMED, /* a read ahead makes its frame ACTIVE before it publishes the page */
-    BUG_REPEAT_OLD,      /* a completion is taken for the request that has its place now */
-    BUG_REPEAT_FREED,    /* a completion is acted on though its request was given back */
-    BUG_HOLD_TAKEN,      /* a resize takes a frame from who has just got it */
-    BUG_UNHOLD_ALL,      /* a resize gives back frames that are in use */
-    BUG_COUNT,
-};
+#include "tests/unit/unikernel/state_model.h"
 
 static const enum feature feature_of[BUG_COUNT] = {
     [BUG_AHEAD_FAILED] = TROUBLE, [BUG_REPEAT_OLD] = TROUBLE, [BUG_REPEAT_FREED] = TROUBLE,
     [BUG_HOLD_TAKEN] = RESIZE,    [BUG_UNHOLD_ALL] = RESIZE,
 };
-
-static struct {
-    enum bug bug;
-    enum feature features;
-    const char *wrong;
-    struct world *stack;
-    uint64_t *seen; /* open addressing; 0: a free place */
-    uint32_t depth;
-    uint32_t seen_count;
-} x;
-
-static void fail(const char *what)
-{
-    x.wrong = x.wrong == NULL ? what : x.wrong;
-}
-
-static uint64_t hash(const struct world *w)
-{
-    uint64_t h = 0x9e3779b97f4a7c15ull;
-    const uint8_t *bytes = (const uint8_t *)w;
-    for (size_t i = 0; i < sizeof(*w); i += 8) {
-        uint64_t word;
-        memcpy(&word, bytes + i, 8);
-        h = (h ^ word) * 0xbf58476d1ce4e5b9ull;
-        h ^= h >> 29;
-    }
-    return h;
-}
-
-_Static_assert(sizeof(struct world) % 8 == 0, "hashed by words");
-
-/* To be explored, if it is new. */
-static void push(const struct world *w)
-{
-    const uint64_t h = hash(w) | 1;
-    uint64_t at = h >> (64 - SEEN_BITS);
-    while (x.seen[at] != 0) {
-        if (x.seen[at] == h) {
-            return;
-        }
-        at = (at + 1) & (SEEN_MAX - 1);
-    }
-    CHECK(++x.seen_count < SEEN_MAX / 4 * 3);
-    CHECK(x.depth < STACK_MAX);
-    x.seen[at] = h;
-    memcpy(&x.stack[x.depth++], w, sizeof(*w));
-}
-
-static uint8_t frame_in(uint64_t entry)
-{
-    return (uint8_t)(((entry & PTE_ADDRESS) >> PAGE_SHIFT) - 1);
-}
-
-/* Kernel code answers flushes only where it waits. */
-static bool may_flush(const struct world *w)
-{
-    for (uint32_t i = 0; i <= PROGRAMS; i++) {
-        uint8_t at = w->program[i].at;
-        if (at != USER && at != WAITS && at != EMPTY) {
-            return false;
-        }
-    }
-    return true;
-}
-
-static void flush(struct world *w)
-{
-    for (uint32_t i = 0; i < PROGRAMS; i++) {
-        w->tlb_frame[i] = NONE;
-        w->tlb_dirty[i] = 0;
-    }
-    w->unflushed[0] = w->unflushed[1] = 0;
-}
-
-static void make_free(struct world *w, uint8_t f)
-{
-    if (w->frame[f] == FREE || w->frame[f] == HELD) {
-        fail("a frame becomes free twice");
-    }
-    for (uint32_t i = 0; i < PROGRAMS; i++) {
-        if (w->tlb_frame[i] == f) {
-            fail("a frame is free that is cached");
-        }
-    }
-    if (w->request != IDLE && w->request != DISCARD && w->request_frame == f) {
-        fail("a frame is free that the device uses");
-    }
-    w->frame[f] = FREE;
-    w->contents[f] = GARBAGE;
-    w->unflushed[f] = 0;
-}
-
-static uint8_t take_frame(struct world *w)
-{
-    for (uint8_t f = 0; f < FRAMES; f++) {
-        if (w->frame[f] == FREE) {
-            w->frame[f] = BUSY;
-            return f;
-        }
-    }
-    return NONE;
-}
-
-static void submit(struct world *w, enum request kind, uint8_t frame, uint8_t of)
-{
-    if (w->request != IDLE) {
-        fail("two requests for a far page");
-    }
-    for (uint32_t i = 0; i <= PROGRAMS; i++) {
-        if (w->program[i].at == READ_IN) {
-            fail("a request for a page that is being fetched");
-        }
-    }
-    if (kind == READ && w->far == NONE) {
-        fail("a far page is read that was not written");
-    }
-    if (kind == WRITE && w->discarding) {
-        fail("a page is written while it is discarded");
-    }
-    w->request = (uint8_t)kind;
-    w->request_frame = frame;
-    w->request_of = of;
-    w->moved = 0;
-    w->done = 0;
-    w->failed = 0;
-    w->token = w->token == OF_THIS ? OF_FORMER : w->token;
-    if (kind == READ) {
-        w->contents[frame] = GARBAGE;
-    }
-}
 
 /* ---- a program's access, and the fault ---- */
 
@@ -715,27 +497,10 @@ static void steps_resize(const struct world *w)
 
 /* ---- the search ---- */
 
-static void start(void)
-{
-    struct world w;
-    memset(&w, 0, sizeof(w));
-    w.far = NONE;
-    w.contents[0] = w.contents[1] = GARBAGE;
-    w.tlb_frame[0] = w.tlb_frame[1] = NONE;
-    x.stack = malloc(STACK_MAX * sizeof(*x.stack));
-    x.seen = calloc(SEEN_MAX, sizeof(*x.seen));
-    CHECK(x.stack != NULL);
-    CHECK(x.seen != NULL);
-    push(&w);
-}
-
 /* Returns what is wrong, or NULL. */
 static const char *explore(enum bug bug, enum feature features, uint32_t *ret_count)
 {
-    memset(&x, 0, sizeof(x));
-    x.bug = bug;
-    x.features = features;
-    start();
+    start(bug, features);
     while (x.depth > 0 && x.wrong == NULL) {
         struct world w = x.stack[--x.depth];
         for (uint32_t i = 0; i <= PROGRAMS; i++) {
@@ -747,8 +512,7 @@ static const char *explore(enum bug bug, enum feature features, uint32_t *ret_co
         steps_unmapper(&w);
         steps_resize(&w);
     }
-    free(x.stack);
-    free(x.seen);
+    finish();
     *ret_count = x.seen_count;
     return x.wrong;
 }
