@@ -19,10 +19,10 @@ struct event_base;
 struct instance;
 
 /*
- * Below this the kernel does not even come so far as to say how much it needs; that depends on the
- * VM's RAM and processors (measured: 4756 KiB with one of 8 MiB, and programs page from 5 MiB on).
+ * What a program runs in with one processor (the kernel takes 4756 KiB of it). Above this the
+ * kernel itself says how much it needs, which depends on the VM's RAM and processors.
  */
-#define INSTANCE_LOCAL_BYTES_MIN (4 * MIB)
+#define INSTANCE_LOCAL_BYTES_MIN (5 * MIB)
 #define INSTANCE_VCPUS_MAX       16u /* as many as the kernel manages */
 #define INSTANCE_REASON_BYTES    2048u
 #define INSTANCE_SYSCALLS_MAX    128u

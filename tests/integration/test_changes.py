@@ -106,7 +106,10 @@ def test_pinned_pages(lab, _):
     expect(8 < least < 20, f'at least {least}M')
     change(lab, 'resize', 'pins', '--local-memory', f'{least}M')
     verified(lab, 'pins')
-    ended = run(lab, 'greedy', BEHAVE, 'share', '12', '0', local='16M')
+    done = launch(lab, 'greedy', BEHAVE, 'share', '12', '0', local='16M', options=('--wait',))
+    expect_equal(done.returncode, 1, done.stderr)
+    expect_in('--local-memory', done.stderr, 'what helps')
+    ended = lab.instance('greedy')
     expect_equal(ended['exit_kind'], 'no-memory', ended['reason'])
     expect_in('--local-memory', ended['reason'], 'the reason')
     kernel = lab.ctl('logs', 'greedy', '--stream', 'kernel').stdout
