@@ -151,7 +151,7 @@ static void test_qemu_dies(void)
 /* It has no control channel yet. */
 static void test_kernel_refuses(void)
 {
-    EXPECT_EQ(start("early-end", "/bin/true", 4 * MIB), 0);
+    EXPECT_EQ(start("early-end", "/bin/true", 5 * MIB), 0);
     expect_end("refused", 1, "the kernel needs 4756 KiB; give it more with --local-memory");
     finish();
 }
