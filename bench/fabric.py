@@ -10,8 +10,10 @@
   shm_read_depth1      a read of shared memory, against a memcpy by another thread
   revoke               p99 of revoking a written slab of 1 MiB until it is scrubbed, tcp and shm
   agent_share          a read through the agent's far device by a vhost-user client, less the same
-                       read from shared memory without an agent; and where it goes: agent_share_*
-                       (rows of one thread, from bench/far_share.c)
+                       read from shared memory without an agent, by turns in one process (medians,
+                       bench/far_pair.c); and where it goes: agent_share_* (rows of one thread, from
+                       bench/far_share.c), and what two threads take to hand one cache line, and
+                       four, to each other: agent_share_floor, agent_share_floor4
 
 Every page that dilos reads is compared with what was written, outside of the time.
 """
@@ -33,6 +35,7 @@ import vm  # noqa: E402  pylint: disable=wrong-import-position
 DILOS = 'dilos'
 PAGES_PROGRAM = os.path.join(BUILD, 'bench/fabric-pages')
 PEERS_PROGRAM = os.path.join(BUILD, 'bench/fabric-peers')
+PAIR_PROGRAM = os.path.join(BUILD, 'bench/far-pair')
 SHARE_PROGRAM = os.path.join(BUILD, 'bench/far-share')
 FAR_CLIENT = os.path.join(BUILD, 'tests/rdma/far-client')
 LIMIT_S = 120
@@ -234,16 +237,19 @@ class Device:
             raise BenchError(f'far device: {done.stderr}{log}')
         path = log.split('socket=')[1].split()[0]
         passes = max(1, sizes.native_pages // 4096)
-        return program(FAR_CLIENT, path, 4096, passes, 1)['read_ns']
+        return program(FAR_CLIENT, path, 4096, passes, 1)['read_p50']
 
 
 def agent_share(table, sizes):
     with Device() as device:
         for _ in range(sizes.runs):
-            far, alone = device.read_ns(sizes), pages('shm', 1, sizes)
-            table.add('far_read_depth1', None, DILOS, far, UNIT)
-            table.add('agent_share', None, DILOS, max(far - alone, 1), UNIT)
-            breakdown(table, sizes, far)
+            table.add('far_read_depth1', None, DILOS, device.read_ns(sizes), UNIT)
+            pair = program(PAIR_PROGRAM, sizes.native_pages)
+            table.add('agent_share', None, DILOS, max(pair['share'], 1), UNIT)
+            for claim, lines in (('agent_share_floor', 1), ('agent_share_floor4', 4)):
+                figure = program(PEERS_PROGRAM, 'handover', lines, sizes.native_pages)
+                table.add(claim, None, DILOS, figure['ns'], UNIT)
+            breakdown(table, sizes, pair['far'])
 
 
 def breakdown(table, sizes, far):

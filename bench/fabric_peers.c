@@ -4,9 +4,10 @@
  *
  * usage: fabric-peers pingpong spin|block COUNT         the bytes of a 4 KiB read over TCP, bare
  *        fabric-peers memcpy COUNT                      4 KiB and a hand-over between two threads
- *        fabric-peers redis|memcached PORT DEPTH COUNT  4 KiB values, DEPTH requests at a time
+ *        fabric-peers handover LINES COUNT              cache lines to another thread and as many
+ * back fabric-peers redis|memcached PORT DEPTH COUNT  4 KiB values, DEPTH requests at a time
  *
- * One line {"ns": mean of a page}. What is read is checked.
+ * One line {"ns": mean of a page; of hand-overs their median}. What is read is checked.
  */
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -32,6 +33,9 @@
 #define TARGETS       1024u
 #define STEP          769u /* the same pages in the same order as fabric-pages */
 #define SPINS         2000u
+#define LINE_WORDS    8u /* of 64 bytes */
+#define LINES_MAX     64u
+#define SAMPLES_MAX   1000000u
 
 static void die(const char *what)
 {
@@ -191,6 +195,80 @@ static void copy(unsigned count)
     printf("{\"ns\": %.1f}\n", spent / count);
 }
 
+/* ---- lines that two threads hand to each other, each polling for the last of them */
+
+struct lines {
+    _Alignas(PAGE) _Atomic uint64_t words[LINES_MAX * LINE_WORDS];
+};
+
+static struct lines to_other;
+static struct lines from_other;
+static unsigned line_count;
+static unsigned handover_count;
+
+/* The last line tells that all are there. */
+static void lines_put(struct lines *lines, uint64_t value)
+{
+    for (unsigned i = 0; i < line_count; i++) {
+        atomic_store_explicit(&lines->words[(size_t)i * LINE_WORDS], value, memory_order_release);
+    }
+}
+
+static void lines_get(struct lines *lines, uint64_t value)
+{
+    size_t last = (size_t)(line_count - 1) * LINE_WORDS;
+    for (unsigned spins = 1;
+         atomic_load_explicit(&lines->words[last], memory_order_acquire) < value; spins++) {
+        if (spins % SPINS == 0) {
+            (void)sched_yield();
+        }
+    }
+    for (unsigned i = 0; i < line_count; i++) {
+        if (atomic_load_explicit(&lines->words[(size_t)i * LINE_WORDS], memory_order_relaxed) !=
+            value) {
+            die("wrong data");
+        }
+    }
+}
+
+static void *other(void *argument)
+{
+    (void)argument;
+    for (unsigned i = 1; i <= handover_count; i++) {
+        lines_get(&to_other, i);
+        lines_put(&from_other, i);
+    }
+    return NULL;
+}
+
+static int by_value(const void *a, const void *b)
+{
+    double x = *(const double *)a;
+    double y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+/* There and back; a look at the clock is part of each, as it is of each read that is timed. */
+static void handover(unsigned lines, unsigned count)
+{
+    static double samples[SAMPLES_MAX];
+    pthread_t thread;
+    line_count = lines;
+    handover_count = count;
+    if (pthread_create(&thread, NULL, other, NULL) != 0) {
+        die("pthread_create");
+    }
+    for (unsigned i = 1; i <= count; i++) {
+        double begin = now_ns();
+        lines_put(&to_other, i);
+        lines_get(&from_other, i);
+        samples[i - 1] = now_ns() - begin;
+    }
+    (void)pthread_join(thread, NULL);
+    qsort(samples, count, sizeof(samples[0]), by_value);
+    printf("{\"ns\": %.1f}\n", samples[count / 2]);
+}
+
 /* ---- key-value stores, by their text protocols */
 
 struct store {
@@ -275,6 +353,10 @@ int main(int argc, char **argv)
         pingpong(strcmp(argv[2], "spin") == 0, (unsigned)atoi(argv[3]));
     } else if (argc == 3 && strcmp(argv[1], "memcpy") == 0) {
         copy((unsigned)atoi(argv[2]));
+    } else if (argc == 4 && strcmp(argv[1], "handover") == 0 && atoi(argv[2]) > 0 &&
+               atoi(argv[2]) <= (int)LINES_MAX && atoi(argv[3]) > 0 &&
+               atoi(argv[3]) <= (int)SAMPLES_MAX) {
+        handover((unsigned)atoi(argv[2]), (unsigned)atoi(argv[3]));
     } else if (argc == 5 && atoi(argv[3]) > 0 && atoi(argv[3]) <= (int)DEPTH_MAX) {
         unsigned depth = (unsigned)atoi(argv[3]);
         run_store(strcmp(argv[1], "redis") == 0, (uint16_t)atoi(argv[2]), depth,

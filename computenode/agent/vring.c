@@ -116,18 +116,27 @@ static int chain_walk(struct vring_chain *chain, const struct guest_memory *memo
 }
 
 static int chain_walk_indirect(struct vring_chain *chain, const struct guest_memory *memory,
-                               const struct virtq_desc *indirect)
+                               const struct virtq_desc *indirect, const void **ret_table)
 {
     uint32_t count = indirect->len / (uint32_t)sizeof(struct virtq_desc);
     if (count == 0 || indirect->len % sizeof(struct virtq_desc) != 0) {
         return -EPROTO;
     }
     const struct virtq_desc *table = guest_memory_at(memory, indirect->addr, indirect->len);
+    *ret_table = table;
     if (table == NULL || !IS_ALIGNED((uintptr_t)table, _Alignof(struct virtq_desc))) {
         return -EFAULT;
     }
     /* More entries than segments may exist, but not in one chain. */
     return chain_walk(chain, memory, table, count, 0, NULL);
+}
+
+/* The lines come from the driver's processor, one after the other if each is waited for. */
+static void fetch_recent(const struct vring *ring)
+{
+    for (uint32_t i = 0; i < VRING_RECENT; i++) {
+        __builtin_prefetch(ring->recent[i]);
+    }
 }
 
 int vring_take(struct vring *ring, const struct guest_memory *memory, struct vring_chain *ret)
@@ -142,6 +151,7 @@ int vring_take(struct vring *ring, const struct guest_memory *memory, struct vri
     if (waiting > ring->size) {
         return -EPROTO;
     }
+    fetch_recent(ring);
     uint16_t head = load16(&ring->available->ring[ring->available_next % ring->size]);
     if (head >= ring->size) {
         return -EPROTO;
@@ -150,15 +160,19 @@ int vring_take(struct vring *ring, const struct guest_memory *memory, struct vri
     ret->out_count = 0;
     ret->in_count = 0;
     struct virtq_desc indirect;
+    const void *table = NULL;
     int r = chain_walk(ret, memory, ring->descriptors, ring->size, head,
                        ring->indirect ? &indirect : NULL);
     if (r > 0) {
-        r = chain_walk_indirect(ret, memory, &indirect);
+        r = chain_walk_indirect(ret, memory, &indirect, &table);
     }
     if (r < 0) {
         return r;
     }
     ring->available_next++;
+    ring->recent[0] = &ring->descriptors[head];
+    ring->recent[1] = table;
+    ring->recent[2] = ret->segments[0].iov_base;
     return 1;
 }
 

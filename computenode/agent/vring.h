@@ -17,6 +17,8 @@
 /* Segments of one chain: header, status, and VIRTIO_BLK's seg_max. */
 #define VRING_CHAIN_SEGMENTS_MAX 128u
 #define VRING_SIZE_MAX           1024u
+/* Descriptor, indirect table, first segment. */
+#define VRING_RECENT 3u
 
 struct vring {
     uint16_t size; /* entries, a power of two; 0: not set up */
@@ -28,6 +30,11 @@ struct vring {
     const struct virtq_desc *descriptors;
     const struct virtq_avail *available;
     struct virtq_used *used;
+    /*
+     * Where the chain before was read from: drivers use again first what was given back last. To be
+     * prefetched, nothing else: all of it may be stale.
+     */
+    const void *recent[VRING_RECENT];
 };
 
 /* A request as the driver queued it. Segments are host addresses of guest memory. */
@@ -49,6 +56,12 @@ void vring_detach(struct vring *ring);
 static inline bool vring_is_attached(const struct vring *ring)
 {
     return ring->used != NULL;
+}
+
+/* Whether the driver has queued something that was not taken. The ring must be attached. */
+static inline bool vring_has_work(const struct vring *ring)
+{
+    return __atomic_load_n(&ring->available->idx, __ATOMIC_RELAXED) != ring->available_next;
 }
 
 /*

@@ -14,6 +14,9 @@
 #include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
+#if defined(__x86_64__)
+#include <cpuid.h>
+#endif
 
 #include "lib/base/check.h"
 #include "lib/fabric/connect.h"
@@ -23,11 +26,13 @@
 /* Of polls that find completions so many pass, without a look at the clock, between two looks at
  * the socket. */
 #define BUSY_POLLS 32u
+#define CPUID_ERMS (1u << 9) /* leaf 7: rep movsb is fast */
 
 struct shm_peer {
     struct fabric_peer peer;
     int fd;
     uint32_t busy_polls;
+    bool string_moves;
     struct fabric_look look;
     uint32_t done_head;
     uint32_t done_count;
@@ -293,15 +298,44 @@ static void shm_poll(struct fabric_peer *peer, struct fabric_sink *sink)
     }
 }
 
-static void copy(const struct fabric_slabs_item *item, const struct fabric_request *request)
+/*
+ * Where a page goes to lies in another processor's cache as a rule. A string move takes it from
+ * there sooner than the C library's loop, which moves strings only above 8 KiB on some processors.
+ */
+static bool moves_strings_fast(void)
+{
+#if defined(__x86_64__)
+    unsigned a;
+    unsigned b = 0;
+    unsigned c;
+    unsigned d;
+    return __get_cpuid_count(7, 0, &a, &b, &c, &d) != 0 && (b & CPUID_ERMS) != 0;
+#else
+    return false;
+#endif
+}
+
+static void move(const struct shm_peer *shm, void *to, const void *from, size_t bytes)
+{
+#if defined(__x86_64__)
+    if (shm->string_moves && bytes >= PAGE_BYTES) {
+        __asm__ volatile("rep movsb" : "+D"(to), "+S"(from), "+c"(bytes) : : "memory");
+        return;
+    }
+#endif
+    memcpy(to, from, bytes);
+}
+
+static void copy(const struct shm_peer *shm, const struct fabric_slabs_item *item,
+                 const struct fabric_request *request)
 {
     uint8_t *at = item->base + request->offset;
     for (uint32_t i = 0; i < request->segment_count; i++) {
         const struct iovec *segment = &request->segments[i];
         if (request->write) {
-            memcpy(at, segment->iov_base, segment->iov_len);
+            move(shm, at, segment->iov_base, segment->iov_len);
         } else {
-            memcpy(segment->iov_base, at, segment->iov_len);
+            move(shm, segment->iov_base, at, segment->iov_len);
         }
         at += segment->iov_len;
     }
@@ -317,7 +351,7 @@ static int shm_post(struct fabric_peer *peer, const struct fabric_request *reque
     if (shm->done_count == DONE_MAX) {
         return -EAGAIN;
     }
-    copy(item, request);
+    copy(shm, item, request);
     peer->counters.bytes_read += request->write ? 0 : request->length;
     peer->counters.bytes_written += request->write ? request->length : 0;
     shm->done[(shm->done_head + shm->done_count) % DONE_MAX] = request->token;
@@ -369,6 +403,7 @@ int fabric_shm_connect(const struct fabric_endpoint *endpoint, uint64_t deadline
         return -ENOMEM;
     }
     fabric_peer_init(&shm->peer, &shm_provider);
+    shm->string_moves = moves_strings_fast();
     int error = fabric_connect_hello(SOCK_SEQPACKET, (const struct sockaddr *)&address,
                                      sizeof(address), deadline_ns, &shm->fd, ret_reason);
     if (error != 0) {
