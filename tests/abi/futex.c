@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* futex(2) by its manual page, with raw calls: results, counts, errors, timeouts. */
+#include "tests/abi/expect.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/futex.h>
@@ -16,34 +18,11 @@
 
 #define WAITERS_MAX 8
 
-static int failures;
-
-static void expect(const char *what, int good)
-{
-    if (!good) {
-        failures++;
-        printf("not ok - %s\n", what);
-    }
-}
-
 static long futex(void *word, int operation, uint32_t value, const void *timeout, void *word2,
                   uint32_t value3)
 {
     long rc = syscall(SYS_futex, word, operation, value, timeout, word2, value3);
     return rc < 0 ? -errno : rc;
-}
-
-static void pause_ms(long ms)
-{
-    struct timespec ts = {ms / 1000, ms % 1000 * 1000000};
-    nanosleep(&ts, NULL);
-}
-
-static int64_t now_ms(clockid_t clock)
-{
-    struct timespec ts;
-    clock_gettime(clock, &ts);
-    return ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
 }
 
 /* ---- threads that wait, and what came of it ---- */
@@ -138,11 +117,11 @@ static void timeouts(void)
         {FUTEX_WAIT_BITSET_PRIVATE | FUTEX_CLOCK_REALTIME, CLOCK_REALTIME, 1},
     };
     for (size_t i = 0; i < sizeof(ways) / sizeof(ways[0]); i++) {
-        int64_t start_ms = now_ms(ways[i].clock), ms = 30 + (ways[i].absolute ? start_ms : 0);
+        int64_t start_ms = clock_ms(ways[i].clock), ms = 30 + (ways[i].absolute ? start_ms : 0);
         struct timespec ts = {ms / 1000, ms % 1000 * 1000000};
         long rc = futex(&word, ways[i].operation, 0, &ts, NULL, FUTEX_BITSET_MATCH_ANY);
         expect("timeout", rc == -ETIMEDOUT);
-        expect("not too early", now_ms(ways[i].clock) - start_ms >= 29);
+        expect("not too early", clock_ms(ways[i].clock) - start_ms >= 29);
     }
 }
 
@@ -376,6 +355,5 @@ int main(void)
     owners();
     inheriting();
     hand_over();
-    printf("failures=%d\n", failures);
-    return failures != 0;
+    return expect_done();
 }

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Signals: handlers on either stack, masks, restarted calls, faults, threads, waiting. */
+#include "tests/abi/expect.h"
+
 #include <errno.h>
 #include <poll.h>
 #include <pthread.h>
@@ -16,23 +18,6 @@
 #include <time.h>
 #include <ucontext.h>
 #include <unistd.h>
-
-static int failures;
-
-static void expect(const char *what, int good)
-{
-    if (!good) {
-        failures++;
-        printf("not ok - %s (errno %d)\n", what, errno);
-    }
-}
-
-static void pause_ms(long ms)
-{
-    struct timespec ts = {ms / 1000, ms % 1000 * 1000000};
-    while (nanosleep(&ts, &ts) != 0) {
-    }
-}
 
 static volatile sig_atomic_t count, last, order[8];
 static volatile int code, nested;
@@ -410,6 +395,5 @@ int main(void)
     alarms();
     to_threads();
     storm();
-    printf("failures=%d\n", failures);
-    return failures != 0;
+    return expect_done();
 }

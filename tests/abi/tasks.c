@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What /proc/self says about threads: all are listed while they live, with their own files. */
+#include "tests/abi/expect.h"
+
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -13,22 +15,6 @@
 #include <unistd.h>
 
 #define THREADS 5
-
-static int failures;
-
-static void expect(const char *what, int good)
-{
-    if (!good) {
-        failures++;
-        printf("not ok - %s (errno %d)\n", what, errno);
-    }
-}
-
-static void pause_ms(long ms)
-{
-    struct timespec ts = {0, ms * 1000000};
-    nanosleep(&ts, NULL);
-}
 
 /* Contents of a file of a thread (0: of the process); "" if it can't be read. */
 static const char *file_of(int tid, const char *name)
@@ -149,6 +135,5 @@ int main(void)
     char byte;
     expect("of one that has ended", fd >= 0 && read(fd, &byte, 1) == -1 && errno == ESRCH);
     expect("gone", open(path, O_RDONLY) == -1 && errno == ENOENT);
-    printf("failures=%d\n", failures);
-    return failures != 0;
+    return expect_done();
 }

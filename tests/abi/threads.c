@@ -3,6 +3,8 @@
  * Threads as POSIX programs use them: each part checks what it did and says so. Linked with glibc
  * and musl, static and dynamic. "threads" runs all parts, "threads NAME..." some.
  */
+#include "tests/abi/expect.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
@@ -21,23 +23,6 @@
 #include <unistd.h>
 
 #define THREADS 8
-
-static int failures;
-
-static void expect(const char *what, int good)
-{
-    if (!good) {
-        failures++;
-        printf("not ok - %s (errno %d)\n", what, errno);
-    }
-}
-
-static int64_t now_ms(void)
-{
-    struct timespec ts;
-    clock_gettime(CLOCK_MONOTONIC, &ts);
-    return ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
-}
 
 static struct timespec after_ms(clockid_t clock, long ms)
 {
@@ -207,15 +192,15 @@ static void part_timeouts(void)
     pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
     pthread_cond_init(&c, &attributes);
     pthread_mutex_lock(&m);
-    int64_t start = now_ms();
+    int64_t start = clock_ms(CLOCK_MONOTONIC);
     struct timespec until = after_ms(CLOCK_MONOTONIC, 40);
     expect("timed wait, monotonic", pthread_cond_timedwait(&c, &m, &until) == ETIMEDOUT);
-    expect("it waited", now_ms() - start >= 39);
+    expect("it waited", clock_ms(CLOCK_MONOTONIC) - start >= 39);
     pthread_cond_t real = PTHREAD_COND_INITIALIZER;
     until = after_ms(CLOCK_REALTIME, 40);
-    start = now_ms();
+    start = clock_ms(CLOCK_MONOTONIC);
     expect("timed wait, realtime", pthread_cond_timedwait(&real, &m, &until) == ETIMEDOUT);
-    expect("it waited too", now_ms() - start >= 39);
+    expect("it waited too", clock_ms(CLOCK_MONOTONIC) - start >= 39);
     until = after_ms(CLOCK_REALTIME, -1000);
     expect("timed wait, past", pthread_cond_timedwait(&real, &m, &until) == ETIMEDOUT);
     until = after_ms(CLOCK_REALTIME, 20);
@@ -319,9 +304,10 @@ static void part_ids(void)
     pthread_join(thread, NULL);
     expect("tid differs", atomic_load(&child_tid) != getpid() && atomic_load(&child_tid) > 0);
     expect("tid of the main thread is the pid", syscall(SYS_gettid) == getpid());
-    int64_t start = now_ms(); /* it may be on its last steps when pthread_join() returns */
+    int64_t start =
+        clock_ms(CLOCK_MONOTONIC); /* it may be on its last steps when pthread_join() returns */
     while (syscall(SYS_tgkill, getpid(), atomic_load(&child_tid), 0) == 0 &&
-           now_ms() - start < 10000) {
+           clock_ms(CLOCK_MONOTONIC) - start < 10000) {
         sched_yield();
     }
     expect("tgkill of a thread that has ended",
@@ -416,8 +402,8 @@ static void part_many(void)
         int rc = pthread_create(&thread, &attributes, count_once, NULL);
         expect("pthread_create, detached", rc == 0);
     }
-    int64_t start = now_ms();
-    while (atomic_load(&many_done) < COUNT && now_ms() - start < 20000) {
+    int64_t start = clock_ms(CLOCK_MONOTONIC);
+    while (atomic_load(&many_done) < COUNT && clock_ms(CLOCK_MONOTONIC) - start < 20000) {
         sched_yield();
     }
     expect("all detached threads ran", atomic_load(&many_done) == COUNT);
@@ -442,14 +428,14 @@ static void part_robust(void)
     pthread_mutex_init(&robust, &attributes);
     pthread_create(&thread, NULL, die_with_it, NULL);
     int rc = 0;
-    int64_t start = now_ms();
+    int64_t start = clock_ms(CLOCK_MONOTONIC);
     do { /* whoever is first */
         rc = pthread_mutex_lock(&robust);
         if (rc == 0) {
             pthread_mutex_unlock(&robust);
             sched_yield();
         }
-    } while (rc == 0 && now_ms() - start < 20000);
+    } while (rc == 0 && clock_ms(CLOCK_MONOTONIC) - start < 20000);
     pthread_join(thread, NULL);
     expect("owner died", rc == EOWNERDEAD);
     expect("made consistent", pthread_mutex_consistent(&robust) == 0);
@@ -481,6 +467,5 @@ int main(int argc, char **argv)
             printf("done %s\n", parts[i].name);
         }
     }
-    printf("failures=%d\n", failures);
-    return failures != 0;
+    return expect_done();
 }

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* timer_create(2), timerfd_create(2), signalfd(2) by their manual pages. Times are lower bounds. */
+#include "tests/abi/expect.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -19,30 +21,6 @@
 
 #define MS     1000000L
 #define SIGNAL SIGRTMIN
-
-static int failures;
-
-static void expect(const char *what, int good)
-{
-    if (!good) {
-        failures++;
-        printf("not ok - %s (errno %d)\n", what, errno);
-    }
-}
-
-static int64_t now_ms(clockid_t clock)
-{
-    struct timespec ts;
-    clock_gettime(clock, &ts);
-    return ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
-}
-
-static void pause_ms(long ms)
-{
-    struct timespec ts = {ms / 1000, ms % 1000 * MS};
-    while (nanosleep(&ts, &ts) != 0) {
-    }
-}
 
 static struct itimerspec in_ms(int64_t ms, int64_t interval_ms)
 {
@@ -104,11 +82,11 @@ static void timer_signals(void)
     sigaction(SIGNAL, &action, NULL);
     expect("timer_create", timer_create(CLOCK_MONOTONIC, &event, &timer) == 0);
     expect("not set", timer_gettime(timer, &left) == 0 && ms_of(left.it_value) == 0);
-    int64_t start_ms = now_ms(CLOCK_MONOTONIC);
+    int64_t start_ms = clock_ms(CLOCK_MONOTONIC);
     expect("once", timer_settime(timer, 0, &once, NULL) == 0);
     expect("it runs", timer_gettime(timer, &left) == 0 && left.it_value.tv_nsec > 0);
     expect("one signal", await_count(&handled, 1) == 1);
-    expect("not too early", now_ms(CLOCK_MONOTONIC) - start_ms >= 20);
+    expect("not too early", clock_ms(CLOCK_MONOTONIC) - start_ms >= 20);
     expect("its value", atomic_load(&handled_value) == 4711);
     expect("over", timer_gettime(timer, &left) == 0 && ms_of(left.it_value) == 0);
     expect("again", timer_settime(timer, 0, &again, &left) == 0 && ms_of(left.it_value) == 0);
@@ -153,11 +131,11 @@ static void timer_absolute(void)
     for (int i = 0; i < 3; i++) {
         timer_t timer;
         expect("timer_create", timer_create(clocks[i], &event, &timer) == 0);
-        int64_t at_ms = now_ms(clocks[i]) + 20;
+        int64_t at_ms = clock_ms(clocks[i]) + 20;
         struct itimerspec at = in_ms(at_ms, 0), past = in_ms(1, 0);
         expect("absolute", timer_settime(timer, TIMER_ABSTIME, &at, NULL) == 0);
         expect("it came", take(SIGUSR1, 5000, &info) == SIGUSR1 && info.si_overrun == 0);
-        expect("not before", now_ms(clocks[i]) >= at_ms);
+        expect("not before", clock_ms(clocks[i]) >= at_ms);
         expect("in the past", timer_settime(timer, TIMER_ABSTIME, &past, NULL) == 0);
         expect("at once", take(SIGUSR1, 5000, &info) == SIGUSR1);
         expect("timer_delete", timer_delete(timer) == 0);
@@ -241,10 +219,10 @@ static void timerfd(void)
     struct pollfd p = {fd, POLLIN, 0};
     expect("timerfd_create", fd >= 0 && fcntl(fd, F_GETFD) == FD_CLOEXEC);
     expect("not ready", poll(&p, 1, 0) == 0);
-    int64_t start_ms = now_ms(CLOCK_MONOTONIC);
+    int64_t start_ms = clock_ms(CLOCK_MONOTONIC);
     expect("once", timerfd_settime(fd, 0, &once, NULL) == 0);
     expect("it runs", timerfd_gettime(fd, &left) == 0 && left.it_value.tv_nsec > 0);
-    expect("read waits", times_of(fd) == 1 && now_ms(CLOCK_MONOTONIC) - start_ms >= 20);
+    expect("read waits", times_of(fd) == 1 && clock_ms(CLOCK_MONOTONIC) - start_ms >= 20);
     expect("again", timerfd_settime(fd, 0, &again, &left) == 0 && ms_of(left.it_value) == 0);
     pause_ms(50);
     expect("poll", poll(&p, 1, 5000) == 1 && p.revents == POLLIN);
@@ -253,7 +231,7 @@ static void timerfd(void)
     expect("next", times_of(fd) >= 1);
     expect("stop", timerfd_settime(fd, 0, &none, &left) == 0 && ms_of(left.it_interval) == 2);
     expect("forgotten", poll(&p, 1, 10) == 0);
-    int64_t at_ms = now_ms(CLOCK_MONOTONIC);
+    int64_t at_ms = clock_ms(CLOCK_MONOTONIC);
     struct itimerspec past = in_ms(at_ms - 100, 10);
     expect("absolute", timerfd_settime(fd, TFD_TIMER_ABSTIME, &past, NULL) == 0);
     expect("what is past counts", times_of(fd) >= 10);
@@ -367,6 +345,5 @@ int main(void)
     timerfd_waits();
     signal_fd();
     signal_fd_of_timer();
-    printf("failures=%d\n", failures);
-    return failures != 0;
+    return expect_done();
 }

@@ -5,8 +5,8 @@ import re
 import subprocess
 import sys
 
-from support import (BEHAVE, BIG, Lab, LabError, LARGE, expect_good, launch, run, start_pool,
-                     stdout_of, tap, wait_all_free)
+from support import (BEHAVE, BIG, LARGE, expect_good, launch, main, run, start_pool, stdout_of,
+                     wait_all_free)
 from lab.lab import program
 from lab.tap import expect, expect_equal, expect_in
 
@@ -114,15 +114,4 @@ def test_local_memory_too_small(lab, _):
     expect_equal(stdout_of(lab, 'smallest'), b'filled\nverified\n', 'it pages in that')
 
 
-def main():
-    with Lab() as lab:
-        try:
-            members = start_pool(lab)
-        except LabError as error:
-            tap.diagnose(error)
-            print('Bail out! the pool did not come up')
-            return 1
-        return tap.run(globals(), lab, members, on_failure=lab.tails)
-
-
-sys.exit(main())
+sys.exit(main(globals(), start_pool))

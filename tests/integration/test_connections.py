@@ -4,8 +4,7 @@ import signal
 import sys
 import time
 
-from support import (BEHAVE, Lab, LabError, hold, launch, stdout_of, tap, wait_all_free,
-                     wait_filled)
+from support import BEHAVE, hold, launch, main, stdout_of, wait_all_free, wait_filled
 from lab.tap import expect, expect_equal, expect_in
 
 # Longer than a connection without an answer is kept (lib/fabric/steady.h: stall_ms), shorter than
@@ -68,19 +67,12 @@ def test_memory_node_dies_after_a_refusal(lab, members):
     wait_all_free(lab)
 
 
-def main():
-    with Lab() as lab:
-        try:
-            lab.start_controller()
-            members = {name: lab.start_memnode(name, fabrics=('tcp',), host='h')
-                       for name in ('mn1', 'mn2')}
-            members['agent'] = lab.start_agent('a1')
-            lab.wait_up(nodes=2, agents=1, limit_s=90)
-        except LabError as error:
-            tap.diagnose(error)
-            print('Bail out! the pool did not come up')
-            return 1
-        return tap.run(globals(), lab, members, on_failure=lab.tails)
+def make_pool(lab):
+    lab.start_controller()
+    members = {name: lab.start_memnode(name, fabrics=('tcp',), host='h') for name in ('mn1', 'mn2')}
+    members['agent'] = lab.start_agent('a1')
+    lab.wait_up(nodes=2, agents=1, limit_s=90)
+    return members
 
 
-sys.exit(main())
+sys.exit(main(globals(), make_pool))

@@ -6,8 +6,8 @@ import subprocess
 import sys
 import time
 
-from support import (BEHAVE, FIRE, Lab, LabError, expect_good, hold, launch, run, start_pool,
-                     stdout_of, tap, wait_all_free)
+from support import (BEHAVE, FIRE, expect_good, hold, launch, main, run, start_pool, stdout_of,
+                     wait_all_free)
 from lab.lab import program
 from lab.tap import expect, expect_equal, expect_in
 
@@ -229,17 +229,9 @@ def test_threads_whose_memory_is_gone(lab, members):
     wait_all_free(lab)
 
 
-def main():
-    with Lab() as lab:
-        try:
-            # One host: so the slabs of a request go to the node with more room, and not to both.
-            members = start_pool(lab, host='h')
-            members['controller'] = lab.daemons[0]
-        except LabError as error:
-            tap.diagnose(error)
-            print('Bail out! the pool did not come up')
-            return 1
-        return tap.run(globals(), lab, members, on_failure=lab.tails)
+def make_pool(lab):
+    # One host: so the slabs of a request go to the node with more room, and not to both.
+    return dict(start_pool(lab, host='h'), controller=lab.daemons[0])
 
 
-sys.exit(main())
+sys.exit(main(globals(), make_pool))

@@ -166,6 +166,20 @@ def test_refusals(lab, shared):
     expect_equal(lab.ctl('inspect', 'taken').returncode, 5, 'forgotten')
 
 
+def come_back(lab, shared, instance_id, slabs):
+    """The controller dies and starts again; the agent, which tells what runs, registers again."""
+    lab.daemons[0].kill()
+    shared['agent'].close()
+    lab.daemons[0].start()
+    lab.wait_until(lambda: lab.ctl_quiet('status'), 'the controller to answer')
+    held = [{'slab_index': s['slab_index'], 'generation': s['generation'],
+             'instance_id': instance_id} for s in slabs]
+    shared['agent'] = FakeAgent(lab, instances=[{
+        'instance_id': instance_id, 'state': 'INSTANCE_RUNNING', 'held': held,
+        'held_nodes': [s['node'] for s in slabs]}])
+    return shared['agent']
+
+
 def test_resize(lab, shared):
     """What an agent has done is kept, also over the death of the controller."""
     agent = shared['agent']
@@ -188,16 +202,7 @@ def test_resize(lab, shared):
     expect_equal(done.returncode, 4, 'less than is held')
     expect_equal(lab.ctl('resize', 'sized', '--far-memory', '1T').returncode, 4, 'does not fit')
     expect_equal(asked, [], 'the agent was not asked')
-    controller = lab.daemons[0]
-    controller.kill()
-    agent.close()
-    controller.start()
-    lab.wait_until(lambda: lab.ctl_quiet('status'), 'the controller to answer')
-    held = [{'slab_index': s['slab_index'], 'generation': s['generation'],
-             'instance_id': instance_id} for s in slabs]
-    shared['agent'] = agent = FakeAgent(lab, instances=[{
-        'instance_id': instance_id, 'state': 'INSTANCE_RUNNING', 'held': held,
-        'held_nodes': [s['node'] for s in slabs]}])
+    agent = come_back(lab, shared, instance_id, slabs)
     lab.wait_up(nodes=2, agents=1)
     spec = lab.instance('sized')['spec']
     expect_equal((spec['local_bytes'], spec['far_bytes']), (80 << 20, 20 << 20), 'sizes')
@@ -213,16 +218,7 @@ def test_controller_is_killed(lab, shared):
     instance_id = begin(lab, agent, 'kept')
     slabs = agent.acquire(instance_id, 4, os.urandom(16))
     before = lab.json('slab', 'list', '--instance', 'kept')
-    controller = lab.daemons[0]
-    controller.kill()
-    agent.close()
-    controller.start()
-    lab.wait_until(lambda: lab.ctl_quiet('status'), 'the controller to answer')
-    held = [{'slab_index': s['slab_index'], 'generation': s['generation'],
-             'instance_id': instance_id} for s in slabs]
-    shared['agent'] = agent = FakeAgent(lab, instances=[{
-        'instance_id': instance_id, 'state': 'INSTANCE_RUNNING', 'held': held,
-        'held_nodes': [s['node'] for s in slabs]}])
+    agent = come_back(lab, shared, instance_id, slabs)
     expect_equal(agent.registered['unknown_instances'], [], 'it knows the instance')
     lab.wait_up(nodes=2, agents=1)
     expect_equal(lab.json('slab', 'list', '--instance', 'kept'), before, 'slabs')

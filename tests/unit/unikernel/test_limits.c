@@ -6,67 +6,10 @@
 
 #include "computenode/unikernel/far/pager.h"
 #include "computenode/unikernel/host/host.h"
-
-#define RW (MM_READ | MM_WRITE)
+#include "tests/unit/unikernel/pages.h"
 
 static const struct host_config small = {
     .seed = 5, .frame_count = 128, .far = true, .delay_max = 4};
-static int file_reads;
-
-static uint64_t map(uint64_t page_count, unsigned protection, unsigned flags,
-                    struct mm_backing *backing)
-{
-    uint64_t va = 0;
-    EXPECT_EQ(mm_map(mm_current(), 0, page_count * PAGE_BYTES, protection, flags, backing, 0, &va),
-              0);
-    return va;
-}
-
-static uint64_t load(uint64_t va)
-{
-    uint64_t value = ~0ull;
-    EXPECT_EQ(host_load(va, true, &value), 0);
-    return value;
-}
-
-static void store(uint64_t va, uint64_t value)
-{
-    EXPECT_EQ(host_store(va, true, value), 0);
-}
-
-static void page_out(uint64_t va, uint64_t page_count)
-{
-    EXPECT_EQ(mm_advise(mm_current(), va, page_count * PAGE_BYTES, MM_PAGEOUT), 0);
-}
-
-static void unmap(uint64_t va, uint64_t page_count)
-{
-    EXPECT_EQ(mm_unmap(mm_current(), va, page_count * PAGE_BYTES), 0);
-}
-
-static void end(void)
-{
-    pager_verify();
-    EXPECT_EQ(host_violations(), 0);
-    host_stop();
-}
-
-static void no_ref(struct mm_backing *b)
-{
-}
-
-static int read_page(struct mm_backing *b, uint64_t index, void *page)
-{
-    file_reads++;
-    if (index >= 40) {
-        return -EFAULT;
-    }
-    memset(page, 0x40 + (int)index, PAGE_BYTES);
-    return 0;
-}
-
-static const struct mm_backing_ops file_ops = {no_ref, no_ref, read_page, NULL, NULL};
-static struct mm_backing file = {&file_ops};
 
 /* More than the queue and the limit of writes in flight hold: all of it goes all the same. */
 static void test_one_pageout_sends_all(void)
