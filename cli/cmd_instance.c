@@ -91,10 +91,7 @@ static void print_one(const struct cli *cli, const Dilos__InstanceInfo *info)
 {
     char outcome[1024];
     if (cli->output == CLI_OUTPUT_JSON) {
-        struct json j;
-        json_init(&j, stdout, false);
-        print_instance(&j, NULL, info, false);
-        json_fini(&j);
+        print_instance_json(info);
     } else if (cli->quiet) {
         printf("%s\n", info->name);
     } else {

@@ -164,10 +164,7 @@ static void free_spec(struct launch *l)
 static void print_state(const struct cli *cli, const Dilos__InstanceInfo *info)
 {
     if (cli->output == CLI_OUTPUT_JSON) {
-        struct json j;
-        json_init(&j, stdout, false);
-        print_instance(&j, NULL, info, false);
-        json_fini(&j);
+        print_instance_json(info);
     } else if (cli->quiet) {
         printf("%s\n", info->name);
     } else if (follow_has_ended(info)) {

@@ -56,10 +56,7 @@ int cmd_tune(struct cli *cli)
 static void print_resized(const struct cli *cli, const Dilos__InstanceInfo *info)
 {
     if (cli->output == CLI_OUTPUT_JSON) {
-        struct json j;
-        json_init(&j, stdout, false);
-        print_instance(&j, NULL, info, false);
-        json_fini(&j);
+        print_instance_json(info);
     } else if (cli->quiet || info->spec == NULL) {
         printf("%s\n", info->name);
     } else {

@@ -210,6 +210,14 @@ void print_instance(struct json *j, const char *key, const Dilos__InstanceInfo *
     json_object_end(j);
 }
 
+void print_instance_json(const Dilos__InstanceInfo *info)
+{
+    struct json j;
+    json_init(&j, stdout, false);
+    print_instance(&j, NULL, info, false);
+    json_fini(&j);
+}
+
 static bool has_ended(const Dilos__InstanceInfo *info)
 {
     return info->state == DILOS__INSTANCE_STATE__INSTANCE_EXITED ||

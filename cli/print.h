@@ -19,6 +19,7 @@ void print_extent_table(Dilos__SlabInfo *const *extents, size_t count);
 /* `detailed`: with the specification, the slabs and the live figures. */
 void print_instance(struct json *j, const char *key, const Dilos__InstanceInfo *info,
                     bool detailed);
+void print_instance_json(const Dilos__InstanceInfo *info); /* alone, on stdout */
 
 /* "exited with status 3", "killed by signal 11: ...", "stopped: ..."; "" while it runs. */
 char *print_outcome(const Dilos__InstanceInfo *info, char *to, size_t capacity);

@@ -311,26 +311,16 @@ static void fuzz_close(struct fuzz *fuzz)
     }
 }
 
-/* Which of the first descriptors are open, as bits. */
-static uint64_t descriptors(void)
-{
-    uint64_t open = 0;
-    for (int fd = 0; fd < 64; fd++) {
-        open |= fcntl(fd, F_GETFD) >= 0 ? UINT64_C(1) << fd : 0;
-    }
-    return open;
-}
-
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct input input = {data, size};
     struct fuzz fuzz = {.shm = (input_u8(&input) & 1) != 0};
-    uint64_t open = descriptors();
+    uint64_t open = input_descriptors();
     fuzz_open(&fuzz);
     for (unsigned i = 0; i < OPERATIONS_MAX && input.size > 0; i++) {
         operate(&fuzz, &input);
     }
     fuzz_close(&fuzz);
-    CHECK(descriptors() == open);
+    CHECK(input_descriptors() == open);
     return 0;
 }

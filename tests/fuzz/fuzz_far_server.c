@@ -358,21 +358,11 @@ static void fuzz_close(struct fuzz *fuzz)
     (void)close(fuzz->fd);
 }
 
-/* Which of the first descriptors are open, as bits. */
-static uint64_t descriptors(void)
-{
-    uint64_t open = 0;
-    for (int fd = 0; fd < 64; fd++) {
-        open |= fcntl(fd, F_GETFD) >= 0 ? UINT64_C(1) << fd : 0;
-    }
-    return open;
-}
-
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     static struct fuzz fuzz;
     struct input input = {data, size};
-    uint64_t open = descriptors();
+    uint64_t open = input_descriptors();
     fuzz = (struct fuzz){.fd = -1};
     fuzz_open(&fuzz);
     uint32_t without = input_u8(&input);
@@ -383,6 +373,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         operate(&fuzz, &input);
     }
     fuzz_close(&fuzz);
-    CHECK(descriptors() == open);
+    CHECK(input_descriptors() == open);
     return 0;
 }

@@ -6,6 +6,7 @@
 #ifndef DILOS_TESTS_FUZZ_INPUT_H
 #define DILOS_TESTS_FUZZ_INPUT_H
 
+#include <fcntl.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
@@ -49,6 +50,16 @@ static inline size_t input_take(struct input *input, size_t bytes, const uint8_t
     input->data += taken;
     input->size -= taken;
     return taken;
+}
+
+/* Which of the first descriptors are open, as bits: the same before and after a script. */
+static inline uint64_t input_descriptors(void)
+{
+    uint64_t open = 0;
+    for (int fd = 0; fd < 64; fd++) {
+        open |= fcntl(fd, F_GETFD) >= 0 ? UINT64_C(1) << fd : 0;
+    }
+    return open;
 }
 
 #endif

@@ -9,20 +9,35 @@
 #include "computenode/unikernel/kernel/kernel.h"
 #include "lib/base/check.h"
 
-/* From the image, up to the end of a cached chunk. The count moved. */
-static int64_t read_lower(struct node *n, uint64_t offset, struct iobuf *b, uint64_t bytes)
-{
+/* What the image has there, up to the end of a cached chunk; to be given back. */
+struct lower_part {
     struct rootcache_slot *slot;
     const void *data;
+    uint64_t bytes;
+};
+
+static int lower_get(struct node *n, uint64_t offset, struct lower_part *ret)
+{
     uint64_t image_offset, run, cached;
     erofs_map(&n->lower, offset, &image_offset, &run);
-    int rc = rootcache_get(image_offset, &slot, &data, &cached);
+    int rc = rootcache_get(image_offset, &ret->slot, &ret->data, &cached);
+    if (rc == 0) {
+        ret->bytes = MIN(run, cached);
+    }
+    return rc;
+}
+
+/* From the image; the count moved. */
+static int64_t read_lower(struct node *n, uint64_t offset, struct iobuf *b, uint64_t bytes)
+{
+    struct lower_part lower;
+    int rc = lower_get(n, offset, &lower);
     if (rc != 0) {
         return rc;
     }
-    uint64_t part = MIN(bytes, MIN(run, cached));
-    rc = iobuf_put(b, data, part);
-    rootcache_put(slot);
+    uint64_t part = MIN(bytes, lower.bytes);
+    rc = iobuf_put(b, lower.data, part);
+    rootcache_put(lower.slot);
     return rc != 0 ? rc : (int64_t)part;
 }
 
@@ -75,18 +90,15 @@ static int fill_from_lower(struct node *n, uint64_t chunk, uint64_t va)
 {
     uint64_t offset = chunk * CONTENT_CHUNK_BYTES;
     while (offset < n->lower_bytes && offset < (chunk + 1) * CONTENT_CHUNK_BYTES) {
-        struct rootcache_slot *slot;
-        const void *data;
-        uint64_t image_offset, run, cached;
-        erofs_map(&n->lower, offset, &image_offset, &run);
-        int rc = rootcache_get(image_offset, &slot, &data, &cached);
+        struct lower_part lower;
+        int rc = lower_get(n, offset, &lower);
         if (rc != 0) {
             return rc;
         }
-        uint64_t part = MIN(MIN(run, cached), (chunk + 1) * CONTENT_CHUNK_BYTES - offset);
+        uint64_t part = MIN(lower.bytes, (chunk + 1) * CONTENT_CHUNK_BYTES - offset);
         part = MIN(part, n->lower_bytes - offset);
-        rc = copy_to_window(va + offset % CONTENT_CHUNK_BYTES, data, part);
-        rootcache_put(slot);
+        rc = copy_to_window(va + offset % CONTENT_CHUNK_BYTES, lower.data, part);
+        rootcache_put(lower.slot);
         if (rc != 0) {
             return rc;
         }
