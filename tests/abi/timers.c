@@ -76,7 +76,7 @@ static void timer_signals(void)
 {
     struct sigaction action = {.sa_sigaction = handler, .sa_flags = SA_SIGINFO};
     struct sigevent event = {.sigev_notify = SIGEV_SIGNAL, .sigev_signo = SIGNAL};
-    struct itimerspec once = in_ms(20, 0), again = in_ms(1, 5), none = in_ms(0, 0), left;
+    struct itimerspec once = in_ms(20, 0), again = in_ms(1, 5), none = in_ms(0, 9), left;
     timer_t timer;
     event.sigev_value.sival_int = 4711;
     sigaction(SIGNAL, &action, NULL);
@@ -92,6 +92,7 @@ static void timer_signals(void)
     expect("again", timer_settime(timer, 0, &again, &left) == 0 && ms_of(left.it_value) == 0);
     expect("several", await_count(&handled, 5) >= 5);
     expect("stop", timer_settime(timer, 0, &none, &left) == 0 && ms_of(left.it_interval) == 5);
+    expect("nothing is kept", timer_gettime(timer, &left) == 0 && ms_of(left.it_interval) == 0);
     int count = atomic_load(&handled);
     pause_ms(30);
     expect("it stopped", atomic_load(&handled) <= count + 1);

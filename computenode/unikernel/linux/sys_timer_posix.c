@@ -132,6 +132,9 @@ int64_t sys_timer_settime(const struct call *c)
     if (rc != 0) {
         return rc;
     }
+    if (wanted.value_ns == 0) {
+        wanted.interval_ns = 0; /* of a timer that is stopped nothing is kept */
+    }
     struct posix_timer *t = find((int32_t)c->arg[0]);
     if (t == NULL) {
         return -EINVAL;
