@@ -43,7 +43,9 @@ static void wait_for_signal(void)
     printf("handled %d\n", handled);
 }
 
-enum kind { THREAD_STUCK, THREAD_NULL, THREAD_EXIT, THREAD_LATE };
+enum kind { THREAD_STUCK, THREAD_NULL, THREAD_EXIT, THREAD_LATE, THREAD_OWNED };
+
+static pthread_mutex_t owned; /* by the first thread */
 
 static void *thread(void *argument)
 {
@@ -58,6 +60,9 @@ static void *thread(void *argument)
         break;
     case THREAD_EXIT:
         exit(6);
+    case THREAD_OWNED:
+        pthread_mutex_lock(&owned);
+        break;
     default:
         usleep(50000);
         printf("last\n");
@@ -78,6 +83,17 @@ static int threads(enum kind kind, int end)
     }
     pthread_join(made[0], NULL);
     return pthread_join(made[1], NULL);
+}
+
+/* The others wait for a mutex with priority inheritance, and their owner for them. */
+static int deadlock_owned(void)
+{
+    pthread_mutexattr_t attributes;
+    pthread_mutexattr_init(&attributes);
+    pthread_mutexattr_setprotocol(&attributes, PTHREAD_PRIO_INHERIT);
+    pthread_mutex_init(&owned, &attributes);
+    pthread_mutex_lock(&owned);
+    return threads(THREAD_OWNED, 0);
 }
 
 /* Raw calls that the kernel does not have, each with the errno that programs expect then. */
@@ -143,6 +159,8 @@ int main(int argc, char **argv)
         return pipe(fds) != 0 || read(fds[0], &c, 1) != 0;
     } else if (strcmp(how, "deadlock-threads") == 0) {
         return threads(THREAD_STUCK, 0);
+    } else if (strcmp(how, "deadlock-owned") == 0) {
+        return deadlock_owned();
     } else if (strcmp(how, "deadlock-left") == 0) {
         return threads(THREAD_STUCK, 1);
     } else if (strcmp(how, "first-thread-ends") == 0) {

@@ -81,6 +81,8 @@ CASES = [
     ("deadlock", ["/bin/ends", "deadlock"], "signaled", 9, "the only thread waits", b"", {}),
     ("deadlock of threads", ["/bin/ends", "deadlock-threads"], "signaled", 9,
      "all 3 threads wait", b"", {}),
+    ("deadlock by a mutex with an owner", ["/bin/ends", "deadlock-owned"], "signaled", 9,
+     "all 3 threads wait for ever: futex", b"", {}),
     ("deadlock of those that are left", ["/bin/ends", "deadlock-left"], "signaled", 9, "deadlock",
      b"", {}),
     ("first thread ends first", ["/bin/ends", "first-thread-ends"], "exited", 0, "",
