@@ -14,6 +14,8 @@ import json
 import os
 import subprocess
 import tempfile
+from collections.abc import Callable
+from dataclasses import KW_ONLY, dataclass, field
 
 from .linux import SWAP_FAR, SWAP_NONE, SWAP_ZRAM, Job, LinuxGuests
 from .pool import LOCAL_BYTES_MIN, MIB, Pool, checked_result, program, progress, round_up
@@ -29,6 +31,7 @@ def per_unit(result):
     return [('', result['ns'] / result['units'])]
 
 
+@dataclass(eq=False)
 class Case:
     """One claim at one local ratio.
 
@@ -39,25 +42,28 @@ class Case:
     of bare reads in the same boot of our guest (its system and key) is the row `device`.
     """
 
-    def __init__(self, claim, name, arguments, local_ratio, wanted_bytes, unit, *,
-                 systems=SYSTEMS, figures=per_unit, prefetch=None, vcpus=1, files=(),
-                 environment=(), own_bytes=0, may_be_refused=False, device=None):
-        self.claim = claim
-        self.name = name
-        self.arguments = [str(argument) for argument in arguments]
-        self.local_ratio = local_ratio
-        self.wanted_bytes = wanted_bytes
-        self.unit = unit
-        self.systems = systems
-        self.figures = figures
-        self.prefetch = prefetch
-        self.vcpus = vcpus
-        self.files = dict(files)
-        self.environment = tuple(environment)
-        self.own_bytes = own_bytes
-        self.may_be_refused = may_be_refused
-        self.device = device
-        self.checksum = None
+    claim: str
+    name: str
+    arguments: list
+    local_ratio: float
+    wanted_bytes: int
+    unit: str
+    _: KW_ONLY
+    systems: tuple = SYSTEMS
+    figures: Callable = per_unit
+    prefetch: str = None
+    vcpus: int = 1
+    files: dict = ()
+    environment: tuple = ()
+    own_bytes: int = 0
+    may_be_refused: bool = False
+    device: tuple = None
+    checksum: object = field(default=None, init=False)
+
+    def __post_init__(self):
+        self.arguments = [str(argument) for argument in self.arguments]
+        self.files = dict(self.files)
+        self.environment = tuple(self.environment)
 
     @property
     def key(self):
@@ -83,13 +89,16 @@ def device_figure(text, system, key):
     return figures[0]
 
 
+@dataclass(eq=False)
 class Variant:
     """One way to set a Linux guest up for swapping."""
 
-    def __init__(self, page_cluster, words=(), poll_queues=0):
-        self.page_cluster = page_cluster
-        self.words = tuple(words)
-        self.poll_queues = poll_queues
+    page_cluster: int
+    words: tuple = ()
+    poll_queues: int = 0
+
+    def __post_init__(self):
+        self.words = tuple(self.words)
 
     @property
     def name(self):
@@ -110,19 +119,22 @@ SWEEP_FULL = (SWEEP_QUICK + [Variant(cluster, ['idle=poll']) for cluster in CLUS
               + [Variant(cluster, poll_queues=2) for cluster in CLUSTERS])
 
 
+@dataclass(eq=False)
 class Options:
-    def __init__(self, runs, systems=SYSTEMS, sweep=tuple(SWEEP_FULL), keep=3, quick=False,
-                 tiny=False, ratios=None, threads=1, baseline_runs=None, by_claim=False):
-        self.runs = runs
-        self.baseline_runs = runs if baseline_runs is None else min(baseline_runs, runs)
-        self.by_claim = by_claim
-        self.systems = systems
-        self.sweep = sweep
-        self.keep = keep
-        self.quick = quick
-        self.tiny = tiny
-        self.ratios = ratios
-        self.threads = threads
+    runs: int
+    systems: tuple = SYSTEMS
+    sweep: tuple = tuple(SWEEP_FULL)
+    keep: int = 3
+    quick: bool = False
+    tiny: bool = False
+    ratios: tuple = None
+    threads: int = 1
+    baseline_runs: int = None  # None: as many as runs
+    by_claim: bool = False
+
+    def __post_init__(self):
+        self.baseline_runs = min(self.runs if self.baseline_runs is None else self.baseline_runs,
+                                 self.runs)
 
 
 def run_native(case):
