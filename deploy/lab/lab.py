@@ -11,6 +11,7 @@
 Every wait has a limit (LabError names what was waited for, with the end of the logs), and leaving
 the `with` ends every process that was started here, and no other.
 """
+import contextlib
 import ctypes
 import json
 import os
@@ -18,6 +19,7 @@ import shutil
 import signal
 import subprocess
 import tempfile
+import threading
 import time
 
 SOURCE = os.environ.get('DILOS_SOURCE') or os.path.dirname(
@@ -35,6 +37,7 @@ CTL_LIMIT_S = 120
 TAIL_LINES = 12
 TAIL_COLUMNS = 300
 PR_SET_PDEATHSIG = 1
+INTERRUPTIONS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 MEMORY_FOLDER = '/dev/shm' if os.access('/dev/shm', os.W_OK) else None
 
 
@@ -68,6 +71,24 @@ def _ignore_hangup():
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
 
 
+@contextlib.contextmanager
+def _not_interrupted():
+    """What this process would be interrupted by comes afterwards: between the start of a process
+    and the moment when its lab knows of it, nobody would end it."""
+    came, before = [], {}
+    if threading.current_thread() is threading.main_thread():
+        before = {n: h for n, h in ((n, signal.getsignal(n)) for n in INTERRUPTIONS) if callable(h)}
+    for number in before:
+        signal.signal(number, lambda n, _: came.append(n))
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        if came:
+            signal.raise_signal(came[0])
+
+
 class Daemon:
     """One process of a lab, which may be ended and started again with the same command."""
 
@@ -80,7 +101,7 @@ class Daemon:
         self.start()
 
     def start(self):
-        with open(self.log_path, 'ab') as log:
+        with _not_interrupted(), open(self.log_path, 'ab') as log:
             self.process = subprocess.Popen(
                 self.command, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
                 cwd=self.lab.folder, env=self.lab.environment,
@@ -169,10 +190,11 @@ class Lab:
         return os.path.join(self.folder, *parts)
 
     def start(self, name, command):
-        daemon = Daemon(self, name, command)
-        self.daemons.append(daemon)
-        if self.outlive:
-            self.save()  # also for whoever comes after this process was killed
+        with _not_interrupted():
+            daemon = Daemon(self, name, command)
+            self.daemons.append(daemon)
+            if self.outlive:
+                self.save()  # also for whoever comes after this process was killed
         return daemon
 
     # ---- daemons

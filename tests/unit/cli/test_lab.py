@@ -43,6 +43,27 @@ def test_a_daemon_is_killed_and_starts_again():
         expect(daemon.alive() and daemon.pid != first, 'another process')
 
 
+def test_an_interruption_leaves_nothing():
+    """It comes when a process has been started and its lab does not know of it yet."""
+    started, popen = [], subprocess.Popen
+
+    def interrupted(*arguments, **options):
+        started.append(popen(*arguments, **options))
+        signal.raise_signal(signal.SIGINT)
+        return started[-1]
+    subprocess.Popen = interrupted
+    try:
+        with labs.Lab() as lab:
+            lab.start('one', SLEEP)
+        raise AssertionError('it was not interrupted')
+    except KeyboardInterrupt:
+        pass
+    finally:
+        subprocess.Popen = popen
+    expect_equal(len(started), 1, 'started')
+    expect(not running(started[0].pid), 'none is left')
+
+
 def test_waits_have_a_limit():
     with labs.Lab() as lab:
         lab.start('one', ['echo', 'last words'])
