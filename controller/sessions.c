@@ -239,9 +239,7 @@ void on_access_refused(void *context, struct rpc_connection *connection,
 {
     struct controller *c = context;
     const Dilos__AccessRefused *m = (const Dilos__AccessRefused *)message;
-    bool known = m->kind < (Dilos__RefusedKind)CORE_REFUSED_COUNT;
-    const struct refused_access access = {.kind = known ? (enum core_refused_kind)m->kind
-                                                        : CORE_REFUSED_UNKNOWN,
+    const struct refused_access access = {.kind = (enum core_refused_kind)m->kind,
                                           .fabric = m->fabric,
                                           .instance_id = m->instance_id,
                                           .peer = m->peer,

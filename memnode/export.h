@@ -10,9 +10,15 @@
 #include "memnode/grants.h"
 #include "memnode/incidents.h"
 
-#define EXPORT_CONNECTIONS_MAX  1024u
-#define EXPORT_HELLO_TIMEOUT_MS 2000u
-#define EXPORT_ERROR_BYTES      256u
+#define EXPORT_CONNECTIONS_MAX 1024u
+/* Over TCP from one address: one host alone can't shut out the others. */
+#define EXPORT_HOST_CONNECTIONS_MAX 512u
+#define EXPORT_HELLO_TIMEOUT_MS     2000u
+/* Over TCP: clients that attach no slab for so long are idle, and so many of those may stay: an
+ * instance that needs nothing now may keep its connection, a crowd may not. */
+#define EXPORT_IDLE_TIMEOUT_MS 5000u
+#define EXPORT_IDLE_MAX        64u
+#define EXPORT_ERROR_BYTES     256u
 
 /* Written by the exports' threads, read by all. */
 struct export_counters {
@@ -24,8 +30,9 @@ struct export_counters {
     atomic_uint_fast64_t connections; /* accepted so far */
     atomic_uint_fast64_t connections_open;
     atomic_uint_fast64_t closed_hello;    /* no or a foreign hello */
+    atomic_uint_fast64_t closed_idle;     /* attached nothing in time */
     atomic_uint_fast64_t closed_protocol; /* broke a rule of lib/wire/pageop.h */
-    atomic_uint_fast64_t closed_limit;    /* too many connections, no memory */
+    atomic_uint_fast64_t closed_limit;    /* too many connections (of one host), no memory */
     atomic_uint_fast64_t closed_silent;   /* did not unmap in time */
     atomic_uint_fast64_t exhausted; /* RDMA clients that got no queue pair, window or region */
 };

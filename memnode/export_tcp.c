@@ -34,11 +34,33 @@ struct export_tcp {
     char address[FABRIC_ADDRESS_BYTES];
 };
 
-static void accept_one(struct export_tcp *export, int fd)
+static bool same_host(const struct sockaddr_storage *a, const struct sockaddr_storage *b)
+{
+    if (a->ss_family != b->ss_family) {
+        return false;
+    }
+    if (a->ss_family == AF_INET6) {
+        return memcmp(&((const struct sockaddr_in6 *)a)->sin6_addr,
+                      &((const struct sockaddr_in6 *)b)->sin6_addr, sizeof(struct in6_addr)) == 0;
+    }
+    return ((const struct sockaddr_in *)a)->sin_addr.s_addr ==
+           ((const struct sockaddr_in *)b)->sin_addr.s_addr;
+}
+
+static bool host_is_full(const struct export_tcp *export, const struct sockaddr_storage *host)
+{
+    uint32_t count = 0;
+    list_for_each (node, &export->group.connections) {
+        count += same_host(&list_entry(node, struct tcp_connection, node)->host, host) ? 1 : 0;
+    }
+    return count >= EXPORT_HOST_CONNECTIONS_MAX;
+}
+
+static void accept_one(struct export_tcp *export, int fd, const struct sockaddr_storage *host)
 {
     int one = 1;
     struct tcp_connection *connection;
-    if (export->connection_count == EXPORT_CONNECTIONS_MAX ||
+    if (export->connection_count == EXPORT_CONNECTIONS_MAX || host_is_full(export, host) ||
         setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one)) != 0) {
         export_count(&export->context.counters->closed_limit, 1);
         (void)close(fd);
@@ -49,6 +71,7 @@ static void accept_one(struct export_tcp *export, int fd)
         export_count(&export->context.counters->closed_limit, 1);
         return;
     }
+    connection->host = *host;
     export->connection_count++;
 }
 
@@ -57,9 +80,12 @@ static void listener_ready(struct worker_source *source, uint32_t events)
     struct export_tcp *export = container_of(source, struct export_tcp, listener);
     (void)events;
     for (unsigned i = 0; i < ACCEPTS_MAX; i++) {
-        int fd = accept4(export->listen_fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+        struct sockaddr_storage host = {0};
+        socklen_t length = sizeof(host);
+        int fd = accept4(export->listen_fd, (struct sockaddr *)&host, &length,
+                         SOCK_NONBLOCK | SOCK_CLOEXEC);
         if (fd >= 0) {
-            accept_one(export, fd);
+            accept_one(export, fd, &host);
             continue;
         }
         if (errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == ENOBUFS) {
@@ -71,7 +97,29 @@ static void listener_ready(struct worker_source *source, uint32_t events)
     }
 }
 
-/* Frees what was closed, closes who didn't say hello, and listens again after a pause. */
+static bool is_idle(const struct tcp_connection *connection, uint64_t now_ns)
+{
+    return connection->fd >= 0 && connection->greeted && connection->instance[0] == '\0' &&
+           now_ns - connection->opened_ns > EXPORT_IDLE_TIMEOUT_MS * NS_PER_MS;
+}
+
+/* The oldest go first. */
+static void close_idle(struct export_tcp *export, uint64_t now_ns)
+{
+    uint32_t count = 0;
+    list_for_each (node, &export->group.connections) {
+        count += is_idle(list_entry(node, struct tcp_connection, node), now_ns) ? 1 : 0;
+    }
+    list_for_each (node, &export->group.connections) {
+        struct tcp_connection *connection = list_entry(node, struct tcp_connection, node);
+        if (count > EXPORT_IDLE_MAX && is_idle(connection, now_ns)) {
+            tcp_connection_shut(connection, &export->context.counters->closed_idle);
+            count--;
+        }
+    }
+}
+
+/* Frees what was closed, closes who is too slow, and listens again after a pause. */
 static void after_batch(void *context)
 {
     struct export_tcp *export = context;
@@ -81,6 +129,7 @@ static void after_batch(void *context)
     }
     export->group.closed = false;
     export->swept_ns = now_ns;
+    close_idle(export, now_ns);
     list_for_each_safe (node, &export->group.connections) {
         struct tcp_connection *connection = list_entry(node, struct tcp_connection, node);
         if (!connection->greeted &&

@@ -54,6 +54,7 @@ static void fill_counters(struct report *report, const struct node *node)
     add_counter(report, "connections_open", export_counter(&counters->connections_open),
                 "connections");
     add_counter(report, "closed_hello", export_counter(&counters->closed_hello), "connections");
+    add_counter(report, "closed_idle", export_counter(&counters->closed_idle), "connections");
     add_counter(report, "closed_protocol", export_counter(&counters->closed_protocol),
                 "connections");
     add_counter(report, "closed_limit", export_counter(&counters->closed_limit), "connections");

@@ -387,15 +387,6 @@ static void compact_input(struct tcp_connection *connection)
     connection->input_end = bytes;
 }
 
-static size_t iovecs_bytes(const struct iovec *iovecs, uint32_t count)
-{
-    size_t bytes = 0;
-    for (uint32_t i = 0; i < count; i++) {
-        bytes += iovecs[i].iov_len;
-    }
-    return bytes;
-}
-
 /* Reads the socket once. Returns bytes; 0 nothing there; errors: the connection is no more. */
 static ssize_t receive(struct tcp_connection *connection)
 {
@@ -424,7 +415,7 @@ static ssize_t receive(struct tcp_connection *connection)
         return -ECONNRESET;
     }
     /* Less than there was room for: the socket is empty, or epoll says so again. */
-    connection->drained = (size_t)bytes < iovecs_bytes(iovecs, count);
+    connection->drained = (size_t)bytes < sys_iovec_bytes(iovecs, count);
     uint32_t of_write = MIN((uint32_t)bytes, write_bytes);
     connection->input_end += (uint32_t)bytes - of_write;
     if (of_write != 0) {

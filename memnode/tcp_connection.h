@@ -6,6 +6,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/socket.h>
 
 #include "lib/base/list.h"
 #include "lib/wire/pageop.h"
@@ -47,6 +48,7 @@ struct tcp_connection {
     int fd; /* -1: closed, waits to be freed */
     uint32_t events;
     uint64_t opened_ns;
+    struct sockaddr_storage host; /* its owner's; the port is of no interest */
     bool greeted;
     bool drained; /* the last receive took all that there was */
     struct bindings bindings;

@@ -118,6 +118,7 @@ static void live_peers(struct far_device *device, struct far_live *live)
         (void)snprintf(to->fabric, sizeof(to->fabric), "%s", fabric_name(peer->fabric));
         (void)snprintf(to->fallback_reason, sizeof(to->fallback_reason), "%s",
                        fabric_steady_reason(peer->fabric));
+        to->fallback = fabric_steady_fallback(peer->fabric);
         to->breaks = fabric_steady_breaks(peer->fabric);
         to->slab_count = peer->slab_count;
         fabric_counters(peer->fabric, &to->counters);
@@ -589,6 +590,11 @@ int far_device_refuse(struct far_device *device)
 int far_device_set_far(struct far_device *device, uint64_t far_bytes)
 {
     return send_command(device, COMMAND_FAR, far_bytes);
+}
+
+void far_device_ending(struct far_device *device)
+{
+    atomic_store(&device->server.ending, true);
 }
 
 int far_device_live(struct far_device *device, uint64_t stats_address)

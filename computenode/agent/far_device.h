@@ -13,6 +13,7 @@
 
 #include "computenode/agent/far_io.h"
 #include "lib/base/compiler.h"
+#include "lib/fabric/steady.h"
 #include "lib/wire/gueststats.h"
 
 struct far_device;
@@ -43,6 +44,7 @@ struct far_live_peer {
     uint32_t slab_count;
     uint32_t breaks; /* how often the connection broke and was made again */
     struct fabric_counters counters;
+    enum fabric_fallback fallback;
     char fallback_reason[SLAB_POOL_TEXT_BYTES];
 };
 
@@ -82,6 +84,12 @@ int far_device_grant(struct far_device *device, const struct slab_grant *grants,
 int far_device_refuse(struct far_device *device) MUST_CHECK;
 /* How much far memory it may hold from now on. Errors: -ENOMEM. */
 int far_device_set_far(struct far_device *device, uint64_t far_bytes) MUST_CHECK;
+/*
+ * The guest has ended, or is about to be ended: what is in flight for it is waited for
+ * FAR_ENDING_MS_MAX from now on at most, where a memory node may be silent for longer. At once,
+ * whatever the thread does.
+ */
+void far_device_ending(struct far_device *device);
 /* FAR_EVENT_LIVE follows. stats_address: guest-physical, 0: none. Errors: -ENOMEM. */
 int far_device_live(struct far_device *device, uint64_t stats_address) MUST_CHECK;
 /*

@@ -16,6 +16,7 @@
      VIRTIO_BLK_F_DISCARD | VIRTIO_BLK_F_WRITE_ZEROES)
 
 #define DEVICE_ID      "far"
+#define NS_PER_MS      1000000ull
 #define RING_BATCH     64u
 #define PAGE_SECTORS   8u
 #define PHYSICAL_SHIFT 3u /* sectors per page, as a power of two */
@@ -61,13 +62,24 @@ static void on_done(void *context, struct far_request *request)
     answer(context, request);
 }
 
+/* Whether what is in flight has been waited for long enough, since `begin_ns`. */
+static bool waited_enough(struct far_server *server, uint64_t begin_ns)
+{
+    uint64_t now_ns = sys_monotonic_ns();
+    if (atomic_load(&server->ending) && server->ending_ns == 0) {
+        server->ending_ns = now_ns;
+    }
+    return now_ns - begin_ns > FAR_QUIESCE_MS_MAX * NS_PER_MS ||
+           (server->ending_ns != 0 && now_ns - server->ending_ns > FAR_ENDING_MS_MAX * NS_PER_MS);
+}
+
 static int on_quiesce(void *context)
 {
     struct far_server *server = context;
-    uint64_t deadline = sys_monotonic_ns() + FAR_QUIESCE_MS_MAX * 1000000ull;
+    uint64_t begin_ns = sys_monotonic_ns();
     far_io_fail_waiting(server->io);
     while (far_io_pending(server->io) > 0) {
-        if (sys_monotonic_ns() > deadline) {
+        if (waited_enough(server, begin_ns)) {
             return -ETIMEDOUT;
         }
         (void)far_io_poll(server->io);

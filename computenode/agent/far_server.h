@@ -6,6 +6,7 @@
 #ifndef DILOS_AGENT_FAR_SERVER_H
 #define DILOS_AGENT_FAR_SERVER_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -17,6 +18,8 @@
 #define FAR_REQUESTS_MAX 512u
 /* To end what is in flight before a queue or guest memory goes. */
 #define FAR_QUIESCE_MS_MAX 5000u
+/* The same when the guest has ended: nobody needs it any more. */
+#define FAR_ENDING_MS_MAX 500u
 
 struct far_server {
     struct vhost_session_ops ops;
@@ -27,6 +30,8 @@ struct far_server {
     uint32_t free_count;
     struct far_request *requests;
     uint64_t capacity_sectors;
+    atomic_bool ending; /* from any thread */
+    uint64_t ending_ns; /* when a wait first saw it; 0: none did */
 };
 
 /* `lost`: as in far_io_callbacks. Errors: those of far_io_open. */

@@ -89,6 +89,9 @@ void instance_timer(struct instance *instance, uint32_t after_ms)
 
 void instance_end(struct instance *instance)
 {
+    if (instance->far != NULL) {
+        far_device_ending(instance->far);
+    }
     if (instance->pid != 0) {
         (void)pidfd_send_signal(instance->pidfd, SIGKILL, NULL, 0);
         return; /* its exit brings us back here */

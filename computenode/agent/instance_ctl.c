@@ -113,6 +113,9 @@ static void on_exit(struct instance *instance, const uint8_t *body, uint32_t len
         return; /* only once, or a guest could put off its end for ever */
     }
     verdict(instance, &end);
+    if (instance->far != NULL) {
+        far_device_ending(instance->far);
+    }
     instance_timer(instance, EXIT_MS_MAX);
 }
 

@@ -119,14 +119,13 @@ static void add_device(struct counter_list *counters, const struct far_live *liv
     add(counters, "slabs_spare", live->slabs_spare, "slabs");
 }
 
-static const char *fallback_remedy(const struct far_live_peer *peer)
+static const char *fallback_remedy(enum fabric_fallback fallback)
 {
-    const char *verbs = strstr(peer->fallback_reason, "verbs: ");
-    if (verbs == NULL || strncmp(verbs, "verbs: not offered", 18) == 0) {
+    if (fallback != FABRIC_FALLBACK_RDMA) {
         return "see dilosctl node inspect for what the node offers";
     }
     return "see to what is said of verbs (dilosctl node inspect, dilos-memnode --check); after a "
-           "fall-back from RDMA it is tried again within a minute";
+           "fall-back from RDMA it is tried again within a minute, later within ten";
 }
 
 static void fill_fabrics(struct live_call *call, const struct far_live *live,
@@ -149,7 +148,7 @@ static void fill_fabrics(struct live_call *call, const struct far_live *live,
             dilos__health__init(health);
             health->code = (char *)(uintptr_t) "FABRIC_FALLBACK";
             health->detail = (char *)(uintptr_t)peer->fallback_reason;
-            health->remedy = (char *)(uintptr_t)fallback_remedy(peer);
+            health->remedy = (char *)(uintptr_t)fallback_remedy(peer->fallback);
             call->health_list[body->n_health++] = health;
         }
     }

@@ -73,7 +73,7 @@ enum core_refused_kind {
 
 /* What a memory node did not let somebody do. */
 struct refused_access {
-    enum core_refused_kind kind;
+    enum core_refused_kind kind; /* as the node said it: may be any number */
     const char *fabric;
     const char *instance_id; /* empty: not known */
     const char *peer;        /* address; empty: not known */

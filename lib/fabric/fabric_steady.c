@@ -359,7 +359,7 @@ static bool may_refuse_verbs(const struct steady_peer *steady)
            tcp_address[0] != '\0';
 }
 
-/* RDMA connects and is no use then: over TCP from now on. */
+/* RDMA connects and is no use then: over TCP, until a look for it finds better. */
 static void refuse_verbs(struct steady_peer *steady, const char *why)
 {
     (void)snprintf(steady->reason, sizeof(steady->reason), "verbs: %s", why);
@@ -403,7 +403,7 @@ static void connected(struct steady_peer *steady, struct fabric_peer *link)
         give_up(steady, strerror(-error));
         return;
     }
-    if (fell && !steady->verbs_refused) {
+    if (fell) {
         steady_back_later(steady);
     }
     if (steady->breaks > 0) {
@@ -631,6 +631,18 @@ int fabric_steady_open(const struct fabric_steady_config *config, struct fabric_
 const char *fabric_steady_reason(const struct fabric_peer *peer)
 {
     return steady_const(peer)->reason;
+}
+
+enum fabric_fallback fabric_steady_fallback(const struct fabric_peer *peer)
+{
+    const struct steady_peer *steady = steady_const(peer);
+    const char *offered = steady->config.endpoint.verbs_address;
+    if (steady->reason[0] == '\0') {
+        return FABRIC_FALLBACK_NONE;
+    }
+    bool over_rdma = steady->link != NULL && is_verbs(steady->link);
+    return offered == NULL || offered[0] == '\0' || over_rdma ? FABRIC_FALLBACK_NOT_OFFERED
+                                                              : FABRIC_FALLBACK_RDMA;
 }
 
 uint32_t fabric_steady_breaks(const struct fabric_peer *peer)

@@ -22,6 +22,7 @@
 #include "lib/fabric/connect.h"
 #include "lib/fabric/provider.h"
 #include "lib/fabric/tcp_stash.h"
+#include "lib/sys/sys.h"
 
 #define SLOTS           256u
 #define SEND_IOVECS     64u
@@ -449,15 +450,6 @@ static int input_arrived(struct tcp_peer *tcp, struct lane *lane, const struct i
     return 0;
 }
 
-static size_t input_bytes(const struct input *input)
-{
-    size_t bytes = 0;
-    for (uint32_t i = 0; i < input->count; i++) {
-        bytes += input->iovecs[i].iov_len;
-    }
-    return bytes;
-}
-
 /* Once from stash or socket. Returns whether there may be more; the peer may be dead then. */
 static bool receive_once(struct tcp_peer *tcp, struct lane *lane, struct fabric_sink *sink)
 {
@@ -479,7 +471,8 @@ static bool receive_once(struct tcp_peer *tcp, struct lane *lane, struct fabric_
         return false;
     }
     /* Less than was asked for: the socket is empty, or the next poll sees the end. */
-    return !tcp_stash_is_empty(&lane->stash) || (size_t)count == input_bytes(&input);
+    return !tcp_stash_is_empty(&lane->stash) ||
+           (size_t)count == sys_iovec_bytes(input.iovecs, input.count);
 }
 
 /* Takes what there is, until the sink is full. */

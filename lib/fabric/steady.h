@@ -9,8 +9,9 @@
  * place. Hence each new connection attaches under a higher incarnation (struct fabric_grant), which
  * makes the memory node forget the bindings under lower ones; and it goes over the same fabric as
  * the first, since only there can the old ones be. One exception: from verbs, whose device may
- * vanish, to TCP; the memory node closes the windows first. Back it goes when RDMA works again
- * (tried after 5 s, then less often, up to a minute) and every request over TCP is answered.
+ * vanish, or have no window or region left, to TCP; the memory node closes the windows first. Back
+ * it goes when RDMA works again (tried after 5 s, then less often, up to a minute, and up to ten if
+ * it connects and is no use) and every request over TCP is answered.
  */
 #ifndef DILOS_LIB_FABRIC_STEADY_H
 #define DILOS_LIB_FABRIC_STEADY_H
@@ -58,6 +59,13 @@ int fabric_steady_open(const struct fabric_steady_config *config,
 /* For peers of fabric_steady_open only. Why better fabrics were passed over, or given up; "" if
  * none was. */
 const char *fabric_steady_reason(const struct fabric_peer *peer);
+/* What that means for RDMA. */
+enum fabric_fallback {
+    FABRIC_FALLBACK_NONE,
+    FABRIC_FALLBACK_NOT_OFFERED, /* what was passed over is not there at the node */
+    FABRIC_FALLBACK_RDMA,        /* the node offers RDMA and it is no use now: tried again */
+};
+enum fabric_fallback fabric_steady_fallback(const struct fabric_peer *peer);
 /* How often a connection broke. */
 uint32_t fabric_steady_breaks(const struct fabric_peer *peer);
 /* Whether `endpoint` is the one that it connects to. */

@@ -14,7 +14,9 @@ void steady_back_forget(struct steady_peer *steady)
 
 void steady_back_later(struct steady_peer *steady)
 {
-    uint32_t pause_ms = MAX(STEADY_BACK_MS_MIN, MIN(2 * steady->back_pause_ms, STEADY_BACK_MS_MAX));
+    /* Each try that ends in a refusal attaches every slab twice. */
+    uint32_t most_ms = steady->verbs_refused ? STEADY_BACK_REFUSED_MS_MAX : STEADY_BACK_MS_MAX;
+    uint32_t pause_ms = MAX(STEADY_BACK_MS_MIN, MIN(2 * steady->back_pause_ms, most_ms));
     steady->back_pause_ms = pause_ms;
     steady->back_ns = sys_monotonic_ns() + pause_ms * STEADY_NS_PER_MS;
 }
@@ -65,6 +67,7 @@ static void back_switch(struct steady_peer *steady)
     steady->link_ns = sys_monotonic_ns();
     steady->provider.name = fabric_name(next);
     steady->config.choice.only = NULL;
+    steady->verbs_refused = false;
     steady->back_ns = 0;
     steady->reason[0] = '\0';
     steady_note(steady, "is reached over RDMA again", "");

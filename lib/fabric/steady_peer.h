@@ -11,8 +11,9 @@
 #define STEADY_SLOTS     512u
 #define STEADY_NS_PER_MS 1000000ull
 /* How long it stays on TCP before RDMA is tried again: doubled each time that it doesn't last. */
-#define STEADY_BACK_MS_MIN 5000u
-#define STEADY_BACK_MS_MAX 60000u
+#define STEADY_BACK_MS_MIN         5000u
+#define STEADY_BACK_MS_MAX         60000u
+#define STEADY_BACK_REFUSED_MS_MAX 600000u
 
 enum slot_state {
     SLOT_FREE,
@@ -69,7 +70,7 @@ struct steady_peer {
     uint64_t back_ns;         /* when to try; 0: never */
     uint32_t back_pause_ms;
     uint64_t link_ns;   /* since when the connection is there */
-    bool verbs_refused; /* it connects and is no use: no way back */
+    bool verbs_refused; /* it connects and is no use */
 
     struct binding *bindings; /* by slab */
     uint32_t binding_count;

@@ -316,3 +316,12 @@ int sys_lock_file(const char *path, int *ret_fd, int *ret_pid)
     fd = -1;
     return 0;
 }
+
+size_t sys_iovec_bytes(const struct iovec *iovecs, uint32_t count)
+{
+    size_t bytes = 0;
+    for (uint32_t i = 0; i < count; i++) {
+        bytes += iovecs[i].iov_len;
+    }
+    return bytes;
+}

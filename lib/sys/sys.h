@@ -5,6 +5,7 @@
 
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/uio.h>
 
 #include "lib/base/compiler.h"
 
@@ -30,6 +31,9 @@ void sys_forbid_dumps(void);
 /* The host's name as far as it is a name in the pool (lower case, up to the first dot), else
  * `otherwise`. `to` holds SYS_NAME_BYTES. */
 void sys_host_name(char to[SYS_NAME_BYTES], const char *otherwise);
+
+/* The sum of the lengths. */
+size_t sys_iovec_bytes(const struct iovec *iovecs, uint32_t count);
 
 /* For CLEANUP. */
 void sys_close(int *fd);

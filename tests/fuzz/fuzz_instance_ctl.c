@@ -51,6 +51,11 @@ void instance_verdict(struct instance *which, const char *kind, int32_t code, co
     which->exit_code = code;
 }
 
+void far_device_ending(struct far_device *device)
+{
+    (void)device;
+}
+
 void instance_timer(struct instance *which, uint32_t after_ms)
 {
     timers++;

@@ -201,10 +201,12 @@ static bool says(const struct harness *h, const char *code)
     return found;
 }
 
+static bool memory_is_refused = true;
+
 static int no_memory_for_verbs(void *context, struct fabric_peer *connection)
 {
     (void)context;
-    return strcmp(fabric_name(connection), "verbs") == 0 ? -ENOMEM : 0;
+    return memory_is_refused && strcmp(fabric_name(connection), "verbs") == 0 ? -ENOMEM : 0;
 }
 
 /* Guest memory that may not be locked: over TCP, and the reason says what to raise. */
@@ -218,13 +220,22 @@ static void test_memory_not_registered(void)
     EXPECT_EQ(harness_attach(peer, &grant, &slab), 0);
     EXPECT_STR(fabric_name(peer), "tcp");
     EXPECT(strstr(fabric_steady_reason(peer), "locked-memory limit") != NULL);
+    EXPECT_EQ(fabric_steady_fallback(peer), FABRIC_FALLBACK_RDMA);
     write_all(peer, slab, 1);
     read_all(peer, slab);
+    /* The limit was raised: it is tried again. */
+    memory_is_refused = false;
+    EXPECT(goes_over(peer, slab, "verbs", 2));
+    EXPECT_EQ(fabric_steady_fallback(peer), FABRIC_FALLBACK_NONE);
+    memory_is_refused = true;
     fabric_close(peer);
     harness_close(&h);
 }
 
-/* The node's device has one window left, the client wants two slabs: over TCP, both of them. */
+/*
+ * The node's device has one window left, the client wants two slabs: over TCP, both of them. With
+ * one slab given up, the other goes over RDMA again.
+ */
 static void test_out_of_windows(void)
 {
     struct harness h;
@@ -243,6 +254,19 @@ static void test_out_of_windows(void)
     EXPECT(says(&h, "VERBS_EXHAUSTED"));
     write_all(peer, slabs[0], 9);
     read_all(peer, slabs[0]);
+    /* A try in vain harms nothing. */
+    uint64_t deadline_ns = sys_monotonic_ns() + 2 * ROUNDS_MS * NS_PER_MS;
+    while (export_counter(&node_counters(h.node)->exhausted) == 1 &&
+           sys_monotonic_ns() < deadline_ns) {
+        write_all(peer, slabs[1], 10);
+        read_all(peer, slabs[1]);
+    }
+    read_all(peer, slabs[1]);
+    EXPECT_EQ(export_counter(&node_counters(h.node)->exhausted), 2);
+    EXPECT_STR(fabric_name(peer), "tcp");
+    fabric_detach(peer, slabs[1]);
+    EXPECT(goes_over(peer, slabs[0], "verbs", 10));
+    EXPECT_STR(fabric_steady_reason(peer), "");
     fabric_close(peer);
     harness_close(&h);
 }

@@ -219,6 +219,9 @@ uint32_t fabric_poll(struct fabric_peer *peer, struct fabric_done *ret, uint32_t
 {
     uint32_t count = 0;
     bool dead = is_dead(peer);
+    if (__atomic_load_n(&fake_fabric.silent, __ATOMIC_SEQ_CST)) {
+        return 0;
+    }
     for (uint32_t i = 0; i < FLIGHT_MAX && count < max; i++) {
         struct operation *operation = &peer->operations[i];
         if (!operation->used || (operation->polls > 0 && !dead)) {
@@ -267,6 +270,12 @@ void fabric_counters(const struct fabric_peer *peer, struct fabric_counters *ret
 const char *fabric_steady_reason(const struct fabric_peer *peer)
 {
     return "";
+}
+
+enum fabric_fallback fabric_steady_fallback(const struct fabric_peer *peer)
+{
+    (void)peer;
+    return FABRIC_FALLBACK_NONE;
 }
 
 uint32_t fabric_steady_breaks(const struct fabric_peer *peer)

@@ -18,6 +18,7 @@
 struct fake_fabric {
     bool dead[FAKE_NODES];    /* every operation fails, none reaches the memory */
     bool refuses[FAKE_NODES]; /* connections */
+    bool silent;              /* nothing completes */
     uint32_t busy_permille;   /* posts that answer -EAGAIN */
     uint32_t delay_polls_max; /* completions wait for so many polls */
     uint32_t repeat_permille; /* polls that bring an earlier completion once more */

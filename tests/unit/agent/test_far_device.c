@@ -1,9 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The far device against a front end that plays VMM and driver, over a fabric in memory. */
+#include <pthread.h>
 #include <stdlib.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "computenode/agent/far_server.h"
+#include "lib/base/check.h"
 #include "lib/base/compiler.h"
 #include "tests/tap.h"
 #include "tests/unit/agent/rig.h"
@@ -309,6 +312,57 @@ static void test_stop_and_stats(void)
     rig_close(&rig);
 }
 
+static void *node_speaks_again(void *context)
+{
+    (void)context;
+    (void)usleep(6 * FAR_ENDING_MS_MAX * 1000);
+    __atomic_store_n(&fake_fabric.silent, false, __ATOMIC_SEQ_CST);
+    return NULL;
+}
+
+/*
+ * A memory node owes an answer when the VMM stops the queue. For a guest that goes on it is waited
+ * for; for one that has ended it is not.
+ */
+static void stop_with_silent_node(bool ending)
+{
+    struct rig rig;
+    pthread_t thread;
+    const struct front_segment segment = {.offset = DATA, .bytes = 4096};
+    fake_fabric_reset();
+    EXPECT(rig_open(&rig, FAR, FEATURES, 0));
+    EXPECT_EQ(rig_do(&rig, VIRTIO_BLK_T_OUT, 0, DATA, 4096), VIRTIO_BLK_S_OK);
+    __atomic_store_n(&fake_fabric.silent, true, __ATOMIC_SEQ_CST);
+    EXPECT(front_submit(&rig.front, 0, VIRTIO_BLK_T_IN, 0, &segment, 1, false, 1) >= 0);
+    front_kick(&rig.front, 0);
+    for (int i = 0; i < 10000 && __atomic_load_n(&fake_fabric.reads, __ATOMIC_SEQ_CST) == 0; i++) {
+        (void)usleep(1000);
+    }
+    if (ending) {
+        far_device_ending(rig.device);
+    }
+    CHECK(pthread_create(&thread, NULL, node_speaks_again, NULL) == 0);
+    EXPECT_EQ(front_stop(&rig.front, 0), ending ? -1 : 2);
+    if (ending) {
+        EXPECT(rig_wait_for(&rig, &rig.broken, 1));
+        EXPECT_EQ(far_device_stop(rig.device, 0), 0);
+        EXPECT(rig_wait_for(&rig, &rig.stopped, 1));
+        EXPECT(__atomic_load_n(&fake_fabric.silent, __ATOMIC_SEQ_CST));
+    }
+    CHECK(pthread_join(thread, NULL) == 0);
+    rig_close(&rig);
+}
+
+static void test_silent_node_is_waited_for(void)
+{
+    stop_with_silent_node(false);
+}
+
+static void test_silent_node_does_not_hold_up_an_end(void)
+{
+    stop_with_silent_node(true);
+}
+
 int main(void)
 {
     TAP_RUN(test_config);
@@ -323,5 +377,7 @@ int main(void)
     TAP_RUN(test_hostile_chains);
     TAP_RUN(test_hostile_index);
     TAP_RUN(test_stop_and_stats);
+    TAP_RUN(test_silent_node_is_waited_for);
+    TAP_RUN(test_silent_node_does_not_hold_up_an_end);
     return tap_done();
 }

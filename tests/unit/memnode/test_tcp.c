@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <poll.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -350,6 +351,81 @@ static void test_revoke_in_the_middle(void)
     harness_close(&h);
 }
 
+static int connect_from(const struct harness *h, const char *source)
+{
+    struct fabric_address from;
+    struct fabric_address to;
+    CHECK(fabric_address_parse(source, &from) == 0);
+    CHECK(fabric_address_parse(node_tcp_address(h->node), &to) == 0);
+    int fd = socket(to.storage.ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    CHECK(fd >= 0 && bind(fd, (struct sockaddr *)&from.storage, from.length) == 0);
+    CHECK(connect(fd, (struct sockaddr *)&to.storage, to.length) == 0);
+    return fd;
+}
+
+static bool greets(int fd)
+{
+    uint8_t hello[PAGEOP_HELLO_BYTES];
+    pageop_hello_encode(hello);
+    put(fd, hello, sizeof(hello));
+    return take(fd, hello, sizeof(hello));
+}
+
+/* As many idle connections as one host may have: it gets no more, another host does. */
+static void test_one_host_does_not_shut_out_others(void)
+{
+    static int fds[EXPORT_HOST_CONNECTIONS_MAX];
+    struct harness h;
+    struct rlimit limit;
+    CHECK(getrlimit(RLIMIT_NOFILE, &limit) == 0);
+    limit.rlim_cur = MIN(limit.rlim_max, 4 * EXPORT_HOST_CONNECTIONS_MAX);
+    CHECK(setrlimit(RLIMIT_NOFILE, &limit) == 0);
+    harness_open(&h, "tcp");
+    for (unsigned i = 0; i < EXPORT_HOST_CONNECTIONS_MAX; i++) {
+        fds[i] = connect_from(&h, "127.0.0.1:0");
+        EXPECT(greets(fds[i]));
+    }
+    int more = connect_from(&h, "127.0.0.1:0");
+    EXPECT(is_closed(more));
+    EXPECT_EQ(export_counter(&node_counters(h.node)->closed_limit), 1);
+    int other = connect_from(&h, "127.0.0.2:0");
+    EXPECT(greets(other));
+    struct fabric_grant grant = harness_grant(&h, 1, false);
+    EXPECT_EQ(attach(other, 0, &grant), PAGEOP_OK);
+    (void)close(other);
+    (void)close(more);
+    for (unsigned i = 0; i < EXPORT_HOST_CONNECTIONS_MAX; i++) {
+        (void)close(fds[i]);
+    }
+    harness_close(&h);
+}
+
+/* Who has attached a slab may rest; of those who never do, the oldest are sent away. */
+static void test_idle_without_a_slab_is_closed(void)
+{
+    static int fds[EXPORT_IDLE_MAX];
+    struct harness h;
+    harness_open(&h, "tcp");
+    struct fabric_grant grant = harness_grant(&h, 1, false);
+    int working = connect_greeted(&h);
+    EXPECT_EQ(attach(working, 0, &grant), PAGEOP_OK);
+    int oldest = connect_greeted(&h);
+    for (unsigned i = 0; i < EXPORT_IDLE_MAX; i++) {
+        fds[i] = connect_greeted(&h);
+    }
+    EXPECT(is_closed(oldest));
+    EXPECT_EQ(export_counter(&node_counters(h.node)->closed_idle), 1);
+    EXPECT_EQ(status_of(working, PAGEOP_READ, 0, 0, 8), PAGEOP_OK);
+    EXPECT_EQ(attach(fds[0], 0, &grant), PAGEOP_OK);
+    EXPECT_EQ(status_of(fds[0], PAGEOP_READ, 0, 0, 8), PAGEOP_OK);
+    for (unsigned i = 0; i < EXPORT_IDLE_MAX; i++) {
+        (void)close(fds[i]);
+    }
+    (void)close(oldest);
+    (void)close(working);
+    harness_close(&h);
+}
+
 int main(void)
 {
     TAP_RUN(test_bounds_are_the_nodes);
@@ -359,5 +435,7 @@ int main(void)
     TAP_RUN(test_earlier_connection_is_fenced);
     TAP_RUN(test_half_a_write);
     TAP_RUN(test_revoke_in_the_middle);
+    TAP_RUN(test_one_host_does_not_shut_out_others);
+    TAP_RUN(test_idle_without_a_slab_is_closed);
     return tap_done();
 }
