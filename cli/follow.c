@@ -152,7 +152,7 @@ static int copy_both(struct attach *a)
             if (a->log_error.message[0] == '\0') {
                 return EXIT_FAILED;
             }
-            if (a->log_error.lost && !a->log_error.interrupted) {
+            if ((a->log_error.lost || a->log_error.silent) && !a->log_error.interrupted) {
                 return session_print_error(&a->log_error);
             }
             a->log_failed = true;

@@ -320,10 +320,13 @@ static int call_once(struct session *s, Dilos__MessageType type, const ProtobufC
         call->error.lost = rc == -ENOTCONN;
         return rc;
     }
+    const uint64_t start_ms = now_ms();
     wait_for_call(s, call);
     if (call->reply != NULL) {
         return 0;
     }
+    call->error.silent =
+        call->error.code == DILOS__ERROR_CODE__ERROR_TIMEOUT && now_ms() - start_ms >= timeout_ms;
     call->error.lost = s->closed && call->error.code == DILOS__ERROR_CODE__ERROR_UNAVAILABLE;
     if (call->error.lost) {
         snprintf(call->error.message, sizeof(call->error.message),
@@ -379,10 +382,10 @@ static void tell_back(struct session *s)
 
 static void give_up(struct session *s, struct session_error *error)
 {
-    if (!error->lost || error->interrupted) {
+    if ((!error->lost && !error->silent) || error->interrupted) {
         return;
     }
-    if (s->patience_ms != 0) {
+    if (error->lost && s->patience_ms != 0) {
         snprintf(error->message, sizeof(error->message),
                  "the connection to the controller at %s broke and could not be made again within "
                  "%" PRIu32 " s: %s",

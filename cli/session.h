@@ -21,7 +21,8 @@ struct session;
 /* Why a call failed. */
 struct session_error {
     Dilos__ErrorCode code;
-    bool lost; /* the connection broke: the controller may or may not have done it */
+    bool lost;   /* the connection broke: the controller may or may not have done it */
+    bool silent; /* the controller has not said a word in time */
     bool interrupted;
     char message[1024];
     char remedy[512];

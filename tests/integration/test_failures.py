@@ -119,6 +119,22 @@ def test_attached_when_the_controller_comes_back(lab, members):
     expect_in('connected to the controller again', errors, 'told')
 
 
+def test_attached_when_the_controller_stands_still(lab, members):
+    """Its connection stays, and nothing comes: that has a limit, too."""
+    fresh(lab, members)
+    process = attach(lab, 'waiting', seconds='45')
+    members['controller'].signal(signal.SIGSTOP)
+    try:
+        _, errors = process.communicate(timeout=60)
+    finally:
+        members['controller'].signal(signal.SIGCONT)
+    expect_equal(process.returncode, 3, errors)
+    expect_in('waiting goes on without the controller', errors, 'what becomes of it')
+    lab.wait_until(lambda: lab.ctl_quiet('status'), 'the controller to answer again')
+    done = lab.ctl('wait', 'waiting', limit_s=90)
+    expect_equal(done.returncode, 0, done.stderr)
+
+
 def test_qemu_dies(lab, members):
     fresh(lab, members)
     hold(lab, 'shot', seconds='60')
