@@ -36,8 +36,7 @@ struct thread;
 /* tlb_tick()'s own. */
 struct tlb_ticks {
     uint64_t due_ns;
-    uint64_t seen_ns; /* when it looked last, */
-    uint64_t fault_count_seen;
+    uint64_t fault_count_seen; /* at the last look */
     uint64_t flushed_ns;
     uint32_t grow_count; /* flushes that still follow a burst */
 };

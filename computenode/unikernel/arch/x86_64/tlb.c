@@ -9,12 +9,12 @@
 /* Under emulation all is flushed so often, */
 #define FLUSH_NS UINT64_C(250000000)
 /* and so many times, one GROW_NS after the other, after a burst of page faults: from 256 entries to
- * 65536. A burst is so many in GROW_NS. */
+ * 65536. A burst is so many since the last look. */
 #define GROW_COUNT  8u
 #define GROW_NS     UINT64_C(10000000)
 #define BURST_COUNT 16u
 /* To look for that, while there is nothing to do. */
-#define LOOK_NS UINT64_C(50000000)
+#define LOOK_NS UINT64_C(20000000)
 
 #define PAGES_MAX 64u /* in one request; more pages are asked for in several */
 
@@ -77,7 +77,7 @@ static bool flush_is_due(struct cpu *cpu, uint64_t now_ns)
 {
     struct tlb_ticks *ticks = &cpu->tlb_ticks;
     uint64_t faults = cpu->fault_count - ticks->fault_count_seen;
-    bool bursts = faults * GROW_NS >= BURST_COUNT * (now_ns - ticks->seen_ns);
+    bool bursts = faults >= BURST_COUNT;
     bool grows = !bursts && ticks->grow_count > 0;
     if (bursts) {
         ticks->grow_count = GROW_COUNT;
@@ -85,7 +85,6 @@ static bool flush_is_due(struct cpu *cpu, uint64_t now_ns)
         ticks->grow_count--;
     }
     ticks->fault_count_seen = cpu->fault_count;
-    ticks->seen_ns = now_ns;
     ticks->due_ns = now_ns + (grows ? GROW_NS : LOOK_NS);
     return grows || now_ns - ticks->flushed_ns >= FLUSH_NS;
 }
