@@ -8,15 +8,18 @@
                          reads in the same guest, 16 in flight
   page_write_sequential  the same, writing
   fault_latency          p50, p99 and p99.9 of the far faults of random reads and writes with 45 %
-                         local, as the program sees them; and p99.9 by p50
+                         local, as the program sees them; and p99.9 by p50. `machine`: of two
+                         bare threads that pass a token in the same time, what the machine allows
   thread_scaling         random reads with 45 % local by 1 to 4 threads on as many vCPUs
   thread_overlap         the same by 2 threads on one vCPU, and by one
 """
 import json
+import os
 import statistics
+import subprocess
 
 from .lib.compare import DEVICE, DILOS, SWAP, ZRAM, Case, Comparison, device_figure
-from .lib.pool import MIB, Pool, program, progress
+from .lib.pool import BUILD, MIB, Pool, program, progress
 from .lib.rows import RATIO, BenchError, row
 
 PAGE = 4096
@@ -28,6 +31,7 @@ REMOTE_FAR = 64 * MIB
 ONE_BY_ONE = ('device', 'median')
 AT_DEPTH = ('device-depth-16', 'mean')
 SYSTEMS = (DILOS, SWAP, ZRAM)
+MACHINE = 'machine'
 SOME_LOCAL = 0.45
 LITTLE_LOCAL = 0.125
 THREADS = (1, 2, 3, 4)
@@ -95,7 +99,8 @@ CLAIMS = tuple(CASES)
 def remote_once(pool, pages, number):
     """(ns of a far read by fault, ns of a bare device read) of one boot."""
     text = pool.run([program('page_read_random'), str(pages), str(REMOTE_ROUNDS), str(number + 1)],
-                    REMOTE_LOCAL, REMOTE_FAR, ['--measure-device'])
+                    REMOTE_LOCAL, REMOTE_FAR,
+                    ['--prefetch', 'none', '--measure-device'])
     rounds = [json.loads(line) for line in text.splitlines() if '"ns_per_page"' in line]
     if len(rounds) != REMOTE_ROUNDS:
         raise BenchError(f'run {number} printed other rows than expected:\n{text}')
@@ -115,12 +120,25 @@ def add_remote(table, options, pages):
             table.add('page_read_random', 0.0, DEVICE, device, 'ns/page')
 
 
+# ---- what the machine takes away from threads that spin
+
+def add_pauses(table, turns):
+    """Beside each run of ours, with turns as long as our median fault."""
+    for fault_ns in table.values('fault_latency_p50', SOME_LOCAL, DILOS):
+        progress('fault_latency: machine')
+        command = [os.path.join(BUILD, 'bench/pauses'), str(int(fault_ns)), str(turns)]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+        result = json.loads(done.stdout)
+        for name in ('p50', 'p99', 'p999'):
+            table.add('fault_latency_' + name, SOME_LOCAL, MACHINE, result[name], 'ns')
+
+
 # ---- rows that come from several figures of ours
 
-def of_itself(table, claim, name, above, below):
-    """The ratio of two of our own figures, paired run by run."""
-    a = table.values(above, SOME_LOCAL, DILOS)
-    b = table.values(below, SOME_LOCAL, DILOS)
+def of_itself(table, claim, name, above, below, system=DILOS):
+    """The ratio of two figures of one system, paired run by run."""
+    a = table.values(above, SOME_LOCAL, system)
+    b = table.values(below, SOME_LOCAL, system)
     if not a or len(a) != len(b):
         return []
     return [row(claim, name, SOME_LOCAL, [x / y for x, y in zip(a, b)], RATIO)]
@@ -129,6 +147,8 @@ def of_itself(table, claim, name, above, below):
 def extra_rows(table):
     return (of_itself(table, 'fault_latency', 'dilos p99.9/p50', 'fault_latency_p999',
                       'fault_latency_p50')
+            + of_itself(table, 'fault_latency', 'machine p99.9/p50', 'fault_latency_p999',
+                        'fault_latency_p50', MACHINE)
             + of_itself(table, 'thread_overlap', 'dilos 2 threads/1', 'thread_overlap_2',
                         'thread_overlap_1'))
 
@@ -142,6 +162,7 @@ def run(claims, options):
     if 'page_read_random' in claims and DILOS in options.systems:
         add_remote(table, options, sizes.remote_pages)
     comparison.run()
+    add_pauses(table, sizes.accesses)
     return table.rows() + extra_rows(table), comparison.refused
 
 

@@ -13,9 +13,11 @@
 #define WAIT_SLICE_MS  10000u
 #define START_SLICE_MS 200u
 #define ATTACH_WAIT_MS 150u
-#define DRAIN_MS       10000u
-#define LOG_BYTES      (256u * 1024u)
-#define STOP_GRACE_MS  5000u
+/* Between looks at one that is silent: each wakes controller and agent, next to the instance. */
+#define ATTACH_WAIT_MS_MAX 1200u
+#define DRAIN_MS           10000u
+#define LOG_BYTES          (256u * 1024u)
+#define STOP_GRACE_MS      5000u
 
 bool follow_has_started(const Dilos__InstanceInfo *info)
 {
@@ -135,6 +137,7 @@ struct attach {
     const char *name;
     struct follow_stream streams[2];
     Dilos__InstanceInfo *info; /* of the last look */
+    uint32_t wait_ms;          /* before the next */
     bool stop_sent;
     struct session_error log_error; /* of the last attempt to read */
     bool log_failed;
@@ -143,8 +146,10 @@ struct attach {
 /* Until the agent has opened the logs reading them fails, and is tried again. */
 static int copy_both(struct attach *a)
 {
+    bool silent = true;
     a->log_failed = false;
     for (uint32_t i = 0; i < ARRAY_LEN(a->streams); i++) {
+        uint64_t offset = a->streams[i].offset;
         if (a->streams[i].end) {
             continue;
         }
@@ -157,7 +162,9 @@ static int copy_both(struct attach *a)
             }
             a->log_failed = true;
         }
+        silent = silent && !a->log_failed && a->streams[i].offset == offset;
     }
+    a->wait_ms = silent ? MIN(2 * a->wait_ms, ATTACH_WAIT_MS_MAX) : ATTACH_WAIT_MS;
     return EXIT_DONE;
 }
 
@@ -180,7 +187,7 @@ static int look(struct attach *a)
 {
     Dilos__InstanceInfo *info;
     struct session_error error;
-    int exit_code = wait_slice(a->s, a->name, ATTACH_WAIT_MS, &info, &error);
+    int exit_code = wait_slice(a->s, a->name, a->wait_ms, &info, &error);
     if (exit_code != EXIT_DONE) {
         return error.interrupted ? EXIT_DONE : session_print_error(&error);
     }
@@ -221,6 +228,7 @@ int follow_attach(struct session *s, const char *name, Dilos__InstanceInfo **ret
 {
     struct attach a = {.s = s,
                        .name = name,
+                       .wait_ms = ATTACH_WAIT_MS,
                        .streams = {{.instance = name, .log = FOLLOW_STDOUT, .fd = STDOUT_FILENO},
                                    {.instance = name, .log = FOLLOW_STDERR, .fd = STDERR_FILENO}}};
     int exit_code = session_catch_interrupt(s);
