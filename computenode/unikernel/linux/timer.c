@@ -9,9 +9,8 @@
 
 #define NS_PER_S     1000000000
 #define VALUE_NS_MAX ((uint64_t)INT64_MAX / 2)
-#define REST_NS                                                                                    \
-    INT64_C(100000) /* between two rounds: short intervals leave time for the program              \
-                     */
+/* Between two rounds: short intervals leave time for the program. */
+#define REST_NS INT64_C(100000)
 
 static struct list timers = {&timers, &timers}; /* that are set, by deadline */
 static struct thread *waiter;                   /* NULL: not made yet */
