@@ -263,8 +263,8 @@ def breakdown(table, sizes, far):
     # difference is smaller than the noise of either.
     table.add('agent_share_fabric', None, DILOS, parts['post'] + parts['complete'], UNIT)
     table.add('agent_share_rest', None, DILOS, max(turn - known, 1), UNIT)
-    table.add('agent_share_work', None, DILOS, turn - copy, UNIT)
-    table.add('agent_share_handover', None, DILOS, far - turn, UNIT)
+    table.add('agent_share_work', None, DILOS, max(turn - copy, 1), UNIT)
+    table.add('agent_share_handover', None, DILOS, max(far - turn, 1), UNIT)
 
 
 NATIVE = {'tcp_read_depth1': tcp_depth1, 'tcp_read_depth32': tcp_depth32,
