@@ -91,6 +91,19 @@ int fd_get(struct process *p, int fd, struct file **ret)
     return 0;
 }
 
+int fd_get_kind(struct process *p, int fd, const struct file_ops *ops, struct file **ret,
+                void **ret_data)
+{
+    int rc = fd_get(p, fd, ret);
+    if (rc == 0 && (*ret)->ops != ops) {
+        return -EINVAL;
+    }
+    if (rc == 0) {
+        *ret_data = (*ret)->data;
+    }
+    return rc;
+}
+
 static int fd_grow(struct process *p, uint32_t fd)
 {
     if (fd < p->fd_capacity) {

@@ -98,6 +98,10 @@ static inline struct walk_identity process_identity(const struct process *p)
 
 /* The file, referenced. Errors: -EBADF. */
 int fd_get(struct process *p, int fd, struct file **ret) MUST_CHECK;
+/* The same, of that kind; *ret_data: what its operations have. Errors: -EINVAL of another, too;
+ * *ret is set then. */
+int fd_get_kind(struct process *p, int fd, const struct file_ops *ops, struct file **ret,
+                void **ret_data) MUST_CHECK;
 /* Takes the lowest free descriptor from `least` on and the reference of `f`. Errors: -EMFILE,
  * -ENOMEM, -EINVAL; the reference is dropped then. */
 int fd_install(struct process *p, struct file *f, int least, bool close_on_exec) MUST_CHECK;

@@ -69,13 +69,9 @@ int64_t sys_epoll_create1(const struct call *c)
 
 static int get_epoll(const struct call *c, struct file **ret_file, struct epoll **ret)
 {
-    int rc = fd_get(c->p, (int)c->arg[0], ret_file);
-    if (rc == 0 && (*ret_file)->ops != &epoll_ops) {
-        return -EINVAL;
-    }
-    if (rc == 0) {
-        *ret = (*ret_file)->data;
-    }
+    void *data;
+    int rc = fd_get_kind(c->p, (int)c->arg[0], &epoll_ops, ret_file, &data);
+    *ret = rc == 0 ? data : NULL;
     return rc;
 }
 

@@ -105,11 +105,12 @@ static int64_t create(const struct call *c, uint64_t mask, uint32_t flags)
 static int64_t change(const struct call *c, uint64_t mask)
 {
     CLEANUP(file_cleanup) struct file *f = NULL;
-    int rc = fd_get(c->p, (int)c->arg[0], &f);
-    if (rc != 0 || f->ops != &signalfd_ops) {
-        return rc != 0 ? rc : -EINVAL;
+    void *data;
+    int rc = fd_get_kind(c->p, (int)c->arg[0], &signalfd_ops, &f, &data);
+    if (rc != 0) {
+        return rc;
     }
-    ((struct signalfd *)f->data)->mask = mask;
+    ((struct signalfd *)data)->mask = mask;
     return (int)c->arg[0];
 }
 

@@ -139,19 +139,14 @@ int64_t sys_timer_settime(const struct call *c)
     if (t == NULL) {
         return -EINVAL;
     }
-    const struct timer_setting before = timer_setting_of(&t->timer);
-    rc = timer_apply(&t->timer, t->clock, (c->arg[1] & LX_TIMER_ABSTIME) != 0, &wanted);
-    return rc != 0 || c->arg[3] == 0 ? rc : timer_setting_store(c->arg[3], &before);
+    return timer_change(&t->timer, t->clock, (c->arg[1] & LX_TIMER_ABSTIME) != 0, &wanted,
+                        c->arg[3]);
 }
 
 int64_t sys_timer_gettime(const struct call *c)
 {
     const struct posix_timer *t = find((int32_t)c->arg[0]);
-    if (t == NULL) {
-        return -EINVAL;
-    }
-    const struct timer_setting now = timer_setting_of(&t->timer);
-    return timer_setting_store(c->arg[1], &now);
+    return t != NULL ? timer_show(&t->timer, c->arg[1]) : -EINVAL;
 }
 
 int64_t sys_timer_getoverrun(const struct call *c)

@@ -86,13 +86,9 @@ int64_t sys_timerfd_create(const struct call *c)
 
 static int get(const struct call *c, struct file **ret_file, struct timerfd **ret)
 {
-    int rc = fd_get(c->p, (int)c->arg[0], ret_file);
-    if (rc == 0 && (*ret_file)->ops != &timerfd_ops) {
-        return -EINVAL;
-    }
-    if (rc == 0) {
-        *ret = (*ret_file)->data;
-    }
+    void *data;
+    int rc = fd_get_kind(c->p, (int)c->arg[0], &timerfd_ops, ret_file, &data);
+    *ret = rc == 0 ? data : NULL;
     return rc;
 }
 
@@ -113,10 +109,8 @@ int64_t sys_timerfd_settime(const struct call *c)
     if (rc != 0) {
         return rc;
     }
-    const struct timer_setting before = timer_setting_of(&t->timer);
     t->times = 0;
-    rc = timer_apply(&t->timer, t->clock, (flags & TFD_ABSTIME) != 0, &wanted);
-    return rc != 0 || c->arg[3] == 0 ? rc : timer_setting_store(c->arg[3], &before);
+    return timer_change(&t->timer, t->clock, (flags & TFD_ABSTIME) != 0, &wanted, c->arg[3]);
 }
 
 int64_t sys_timerfd_gettime(const struct call *c)
@@ -124,9 +118,5 @@ int64_t sys_timerfd_gettime(const struct call *c)
     CLEANUP(file_cleanup) struct file *f = NULL;
     struct timerfd *t;
     int rc = get(c, &f, &t);
-    if (rc != 0) {
-        return rc;
-    }
-    const struct timer_setting now = timer_setting_of(&t->timer);
-    return timer_setting_store(c->arg[1], &now);
+    return rc != 0 ? rc : timer_show(&t->timer, c->arg[1]);
 }

@@ -134,18 +134,18 @@ int timer_setting_load(uint64_t user, struct timer_setting *ret)
     return rc;
 }
 
-int timer_setting_store(uint64_t user, const struct timer_setting *s)
+static struct lx_itimerspec spec_of(const struct timer *t)
 {
-    const struct lx_itimerspec spec = {timespec_of(s->interval_ns), timespec_of(s->value_ns)};
+    return (struct lx_itimerspec){timespec_of(t->interval_ns), timespec_of(timer_left_ns(t))};
+}
+
+int timer_show(const struct timer *t, uint64_t user)
+{
+    const struct lx_itimerspec spec = spec_of(t);
     return copy_to_user(user, &spec, sizeof(spec));
 }
 
-struct timer_setting timer_setting_of(const struct timer *t)
-{
-    return (struct timer_setting){t->interval_ns, timer_left_ns(t)};
-}
-
-int timer_apply(struct timer *t, int clock, bool absolute, const struct timer_setting *s)
+static int apply(struct timer *t, int clock, bool absolute, const struct timer_setting *s)
 {
     if (s->value_ns == 0) {
         timer_stop(t);
@@ -155,4 +155,12 @@ int timer_apply(struct timer *t, int clock, bool absolute, const struct timer_se
     int64_t value_ns = (int64_t)MIN(s->value_ns, VALUE_NS_MAX);
     int64_t from_now_ns = value_ns - (absolute ? clock_now_ns(clock) : 0);
     return timer_set(t, (int64_t)clock_ns() + from_now_ns, s->interval_ns);
+}
+
+int timer_change(struct timer *t, int clock, bool absolute, const struct timer_setting *wanted,
+                 uint64_t user)
+{
+    const struct lx_itimerspec before = spec_of(t);
+    int rc = apply(t, clock, absolute, wanted);
+    return rc != 0 || user == 0 ? rc : copy_to_user(user, &before, sizeof(before));
 }

@@ -47,12 +47,15 @@ struct timer_setting {
     uint64_t value_ns; /* until it rings, or when; 0: not set */
 };
 int timer_setting_load(uint64_t user, struct timer_setting *ret) MUST_CHECK;
-int timer_setting_store(uint64_t user, const struct timer_setting *s) MUST_CHECK;
-struct timer_setting timer_setting_of(const struct timer *t);
+/* Stores what is set, as the program reads it. Errors: -EFAULT. */
+int timer_show(const struct timer *t, uint64_t user) MUST_CHECK;
 
-/* Sets or stops it; `absolute`: value_ns is of that clock. Errors: those of timer_set(). */
-int timer_apply(struct timer *t, int clock, bool absolute,
-                const struct timer_setting *s) MUST_CHECK;
+/*
+ * Sets or stops it; `absolute`: value_ns is of that clock. Stores what was set before at `user`,
+ * unless that is 0. Errors: those of timer_set(), -EFAULT.
+ */
+int timer_change(struct timer *t, int clock, bool absolute, const struct timer_setting *wanted,
+                 uint64_t user) MUST_CHECK;
 
 /* ---- sys_timer_posix.c ---- */
 /* The signal of a timer was taken, that had rung `overrun` times more. */
