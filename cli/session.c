@@ -320,13 +320,14 @@ static int call_once(struct session *s, Dilos__MessageType type, const ProtobufC
         call->error.lost = rc == -ENOTCONN;
         return rc;
     }
-    const uint64_t start_ms = now_ms();
+    const uint64_t frames = rpc_connection_frames(connection);
     wait_for_call(s, call);
     if (call->reply != NULL) {
         return 0;
     }
-    call->error.silent =
-        call->error.code == DILOS__ERROR_CODE__ERROR_TIMEOUT && now_ms() - start_ms >= timeout_ms;
+    /* Not by the clock: libevent's own is coarser, and ends a call some milliseconds early. */
+    call->error.silent = call->error.code == DILOS__ERROR_CODE__ERROR_TIMEOUT && s->open &&
+                         rpc_connection_frames(connection) == frames;
     call->error.lost = s->closed && call->error.code == DILOS__ERROR_CODE__ERROR_UNAVAILABLE;
     if (call->error.lost) {
         snprintf(call->error.message, sizeof(call->error.message),

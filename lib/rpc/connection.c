@@ -196,6 +196,7 @@ static bool read_frame(struct rpc_connection *connection)
         connection_fail(connection, -ENOMEM, "out of memory for a frame of %zu bytes", bytes);
         return false;
     }
+    connection->frame_count++;
     dispatch(connection, &header, frame + FRAME_HEADER_BYTES);
     if (connection->state >= CONNECTION_CLOSING) {
         return false;
@@ -371,6 +372,11 @@ void connection_send_error(struct rpc_connection *connection, uint16_t type, uin
 const struct rpc_peer *rpc_connection_peer(const struct rpc_connection *connection)
 {
     return &connection->peer;
+}
+
+uint64_t rpc_connection_frames(const struct rpc_connection *connection)
+{
+    return connection->frame_count;
 }
 
 void rpc_connection_set_data(struct rpc_connection *connection, void *data)

@@ -59,6 +59,7 @@ struct rpc_connection {
     struct list calls[RPC_BUCKET_COUNT]; /* ours, waiting for a reply */
     uint32_t call_count;
     uint64_t call_id_next;
+    uint64_t frame_count; /* whole ones that came */
 
     int close_error;
     char close_reason[RPC_REASON_BYTES];

@@ -116,6 +116,8 @@ int rpc_notify(struct rpc_connection *connection, uint16_t type,
                const ProtobufCMessage *body) MUST_CHECK;
 
 const struct rpc_peer *rpc_connection_peer(const struct rpc_connection *connection);
+/* Whole frames that have come from the peer: has it said anything since? */
+uint64_t rpc_connection_frames(const struct rpc_connection *connection);
 /* For the owner's own state of this connection. */
 void rpc_connection_set_data(struct rpc_connection *connection, void *data);
 void *rpc_connection_data(const struct rpc_connection *connection);

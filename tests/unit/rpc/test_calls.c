@@ -106,9 +106,12 @@ static void test_timeout_then_late_reply(void)
     struct rpc_counters counters;
     harness_init(&h);
     struct rpc_client *client = harness_client(&h, DILOS__ROLE__ROLE_OPERATOR, RETRY_MS);
+    const struct rpc_connection *connection = rpc_client_connection(client);
+    uint64_t frames = rpc_connection_frames(connection);
     EXPECT_EQ(ask(rpc_client_connection(client), METHOD_HOLD, 0, 20, &outcome), 0);
     EXPECT(harness_until(&h, &outcome.error_count, 1));
     EXPECT_EQ(outcome.code, DILOS__ERROR_CODE__ERROR_TIMEOUT);
+    EXPECT_EQ(rpc_connection_frames(connection), frames);
     EXPECT(harness_until(&h, &h.held_count, 1));
     release_held(&h, 0, 9);
     harness_settle(&h);
@@ -116,6 +119,7 @@ static void test_timeout_then_late_reply(void)
     EXPECT_EQ(outcome.error_count, 1);
     rpc_client_counters(client, &counters);
     EXPECT_EQ(counters.replies_late, 1);
+    EXPECT_EQ(rpc_connection_frames(connection), frames + 1);
     EXPECT(rpc_client_connection(client) != NULL);
     (void)rpc_client_close(client);
     harness_fini(&h);
