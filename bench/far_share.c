@@ -127,7 +127,7 @@ static void device_open(struct share *share)
                                           .choice = {.local_host_id = "here", .only = "shm"},
                                           .release = on_release,
                                           .note = on_text};
-    if (far_server_init(&share->server, &pool, FRONT_QUEUES, on_text, share) != 0) {
+    if (far_server_init(&share->server, &pool, FRONT_QUEUES, 0, on_text, share) != 0) {
         die("no memory for the device");
     }
     (void)strcpy(address.sun_path, share->device_path);

@@ -197,6 +197,7 @@ static void host_init(struct agent *agent)
         .fabric_only = agent->config.fabric_only,
         .foreign_guests = agent->config.foreign_guests,
         .kvm = agent->config.kvm,
+        .far_delay_ns = agent->config.far_delay_ns,
         .image_cache_bytes = agent->config.image_cache_bytes,
         .changed = on_changed,
         .output = logs_wake,

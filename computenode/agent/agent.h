@@ -29,6 +29,7 @@ struct agent_config {
     const char *fabric_only;
     bool foreign_guests; /* as instance_host's */
     bool kvm;
+    uint64_t far_delay_ns;      /* as far_device_config's */
     uint64_t image_cache_bytes; /* as image_request's */
     const char *kvm_reason;     /* why TCG is used; "": nobody asked for better */
 };

@@ -433,7 +433,8 @@ static int device_start(struct far_device *device)
                                     .release = on_release,
                                     .note = on_note,
                                     .context = device};
-    int r = far_server_init(&device->server, &pool, device->config.queue_count, on_lost, device);
+    int r = far_server_init(&device->server, &pool, device->config.queue_count,
+                            device->config.delay_ns, on_lost, device);
     if (r < 0) {
         return r;
     }

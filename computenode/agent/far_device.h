@@ -23,7 +23,8 @@ struct far_device_config {
     uint64_t slab_bytes;
     uint64_t far_bytes;
     uint32_t queue_count; /* 1..VHOST_QUEUES_MAX */
-    uint64_t poll_ns; /* polled in vain before a sleep: at least so long (lib/sys/poll_budget.h) */
+    uint64_t poll_ns;  /* polled in vain before a sleep: at least so long (lib/sys/poll_budget.h) */
+    uint64_t delay_ns; /* each answer is held so long (far_delay.h) */
     struct fabric_choice choice; /* its strings outlive the device */
 };
 

@@ -19,6 +19,8 @@ struct far_request {
     uint8_t status;   /* VIRTIO_BLK_S_*, when it is answered */
     uint32_t written; /* bytes that the device wrote, status byte not counted */
 
+    uint64_t answer_ns; /* far_delay: not before */
+
     struct list link; /* in a list of those that wait */
     bool waits;       /* it is in one */
     uint32_t in_flight;

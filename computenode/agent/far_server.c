@@ -59,7 +59,24 @@ static void answer(struct far_server *server, struct far_request *request)
 
 static void on_done(void *context, struct far_request *request)
 {
-    answer(context, request);
+    struct far_server *server = context;
+    if (server->delay.ns == 0) {
+        answer(server, request);
+    } else {
+        far_delay_put(&server->delay, request, sys_monotonic_ns());
+    }
+}
+
+/* Answers what was held back until `now_ns`. */
+static int answer_held(struct far_server *server, uint64_t now_ns)
+{
+    struct far_request *request;
+    int count = 0;
+    while ((request = far_delay_take(&server->delay, now_ns)) != NULL) {
+        answer(server, request);
+        count++;
+    }
+    return count;
 }
 
 /* Whether what is in flight has been waited for long enough, since `begin_ns`. */
@@ -85,6 +102,7 @@ static int on_quiesce(void *context)
         (void)far_io_poll(server->io);
         far_io_fail_waiting(server->io);
     }
+    (void)answer_held(server, UINT64_MAX);
     for (uint32_t i = 0; i < server->ops.queue_count; i++) {
         if (vring_is_attached(&server->session.queues[i].ring)) {
             queue_tell(&server->session.queues[i]);
@@ -106,10 +124,11 @@ static int on_memory_changed(void *context)
 }
 
 int far_server_init(struct far_server *server, const struct slab_pool_config *pool,
-                    uint32_t queue_count, void (*lost)(void *context, const char *text),
-                    void *context)
+                    uint32_t queue_count, uint64_t delay_ns,
+                    void (*lost)(void *context, const char *text), void *context)
 {
     memset(server, 0, sizeof(*server));
+    far_delay_init(&server->delay, delay_ns);
     server->requests = calloc(FAR_REQUESTS_MAX, sizeof(*server->requests));
     if (server->requests == NULL) {
         return -ENOMEM;
@@ -222,6 +241,10 @@ int far_server_turn(struct far_server *server)
         }
     }
     total += (int)far_io_poll(server->io);
+    if (far_delay_holds(&server->delay)) {
+        /* As long as one is held there is something to do: no sleep would end at its time. */
+        total += 1 + answer_held(server, sys_monotonic_ns());
+    }
     for (uint16_t i = 0; i < server->ops.queue_count; i++) {
         if (vring_is_attached(&server->session.queues[i].ring)) {
             queue_tell(&server->session.queues[i]);

@@ -10,6 +10,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "computenode/agent/far_delay.h"
 #include "computenode/agent/far_io.h"
 #include "computenode/agent/vhost_session.h"
 #include "lib/base/compiler.h"
@@ -25,6 +26,7 @@ struct far_server {
     struct vhost_session_ops ops;
     struct vhost_session session;
     struct far_io *io;
+    struct far_delay delay;
     struct virtio_blk_config config;
     struct far_request *free_requests[FAR_REQUESTS_MAX];
     uint32_t free_count;
@@ -34,10 +36,13 @@ struct far_server {
     uint64_t ending_ns; /* when a wait first saw it; 0: none did */
 };
 
-/* `lost`: as in far_io_callbacks. Errors: those of far_io_open. */
+/*
+ * `lost`: as in far_io_callbacks. `delay_ns`: each answer from far memory is held so long
+ * (far_delay.h). Errors: those of far_io_open.
+ */
 int far_server_init(struct far_server *server, const struct slab_pool_config *pool,
-                    uint32_t queue_count, void (*lost)(void *context, const char *text),
-                    void *context) MUST_CHECK;
+                    uint32_t queue_count, uint64_t delay_ns,
+                    void (*lost)(void *context, const char *text), void *context) MUST_CHECK;
 void far_server_fini(struct far_server *server);
 
 /*

@@ -53,6 +53,7 @@ struct instance_host {
     const char *fabric_only; /* or NULL */
     bool foreign_guests;     /* far devices for VMMs that are not ours are allowed */
     bool kvm;
+    uint64_t far_delay_ns; /* as far_device_config's */
     uint64_t image_cache_bytes;
     void (*changed)(void *context, struct instance *instance); /* its report is another one */
     void (*output)(void *context, struct instance *instance);  /* a log has grown, or ended */

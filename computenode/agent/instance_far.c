@@ -93,6 +93,7 @@ int instance_far_open(struct instance *instance)
                            ? FOREIGN_QUEUE_COUNT
                            : MAX(instance->start->spec->vcpus, 1u) * VMM_QUEUES_PER_VCPU,
         .poll_ns = POLL_NS,
+        .delay_ns = instance->host->far_delay_ns,
         .choice = {.local_host_id = instance->host->host_id, .only = instance->host->fabric_only},
     };
     int r = far_device_open(&config, &instance->far);

@@ -105,11 +105,17 @@ static int run(const struct options *options)
         .kernel = options->kernel_path[0] == '\0' ? NULL : options->kernel_path,
         .fabric_only = options->fabric_only,
         .foreign_guests = options->foreign_guests,
+        .far_delay_ns = options->far_delay_us * 1000,
         .image_cache_bytes = options->image_cache_bytes,
         .kvm_reason = reason,
     };
     if (!choose_accelerator(options, &config, reason)) {
         return fail("kvm", reason);
+    }
+    if (config.far_delay_ns > 0) {
+        log_warning("far-delay",
+                    "us=%llu note=\"every far memory access is held back: for experiments\"",
+                    (unsigned long long)options->far_delay_us);
     }
     log_info("started", "name=%s qemu=%s kernel=%s accelerator=%s", config.name,
              config.qemu == NULL ? "none" : config.qemu,

@@ -8,10 +8,11 @@
 #include <unistd.h>
 
 #include "computenode/agent/elf_deps.h"
+#include "computenode/agent/far_delay.h"
 #include "lib/sys/sys.h"
 #include "lib/sys/text.h"
 
-#define OPTION_COUNT 12u
+#define OPTION_COUNT 13u
 #define MEMORY_MIN   (512 * MIB)
 
 static const char examples[] =
@@ -43,6 +44,8 @@ static const struct config_option *table(struct options *o)
          "Root images of earlier launches are kept up to this size; default 4G."},
         {"allow-foreign-guests", CONFIG_FLAG, &o->foreign_guests, NULL,
          "Serve far memory to VMMs that others start here too (dilosctl launch --device-only)."},
+        {"far-delay", CONFIG_NUMBER, &o->far_delay_us, "MICROSECONDS",
+         "For experiments: answers from far memory are held so long; up to 100000, default 0."},
         {"check", CONFIG_FLAG, &o->check, NULL,
          "Say what this machine has and lacks for these settings, then exit."},
     };
@@ -98,6 +101,11 @@ static int check(struct options *o)
             equals - o->labels.items[i] > 128) {
             return wrong("--label has to be KEY=VALUE, not", o->labels.items[i]);
         }
+    }
+    if (o->far_delay_us > FAR_DELAY_US_MAX) {
+        (void)fprintf(stderr, "dilos-agent: --far-delay has to be at most %llu microseconds\n",
+                      (unsigned long long)FAR_DELAY_US_MAX);
+        return -EINVAL;
     }
     return check_fabric(o);
 }

@@ -24,6 +24,7 @@ struct options {
     bool check;
     bool foreign_guests;
     uint64_t image_cache_bytes;
+    uint64_t far_delay_us;
     const char *fabric_only; /* from `fabric`; NULL: any */
     char name_default[SYS_NAME_BYTES];
     char state_path[VMM_PATH_BYTES];

@@ -335,7 +335,7 @@ static void fuzz_open(struct fuzz *fuzz)
                                           .release = on_release,
                                           .note = on_note};
     fake_fabric = (struct fake_fabric){0}; /* what slabs hold does not matter here */
-    CHECK(far_server_init(&fuzz->server, &pool, QUEUES, on_lost, NULL) == 0);
+    CHECK(far_server_init(&fuzz->server, &pool, QUEUES, 0, on_lost, NULL) == 0);
     CHECK(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds) == 0);
     vhost_session_start(&fuzz->server.session, fds[0]);
     fuzz->fd = fds[1];

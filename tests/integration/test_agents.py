@@ -95,6 +95,25 @@ def test_larger_than_local_memory(lab, _):
     wait_all_free(lab)
 
 
+def test_far_delay(lab, _):
+    """Each access takes as long as was asked for, and the program gets right data."""
+    start_agent(lab, 'distant', '--far-delay', '300')
+    instance = run(lab, 'far-away', BEHAVE, 'hold', '24', '0', local='16M',
+                   options=('--agent', 'distant'))
+    expect_good(instance)
+    expect_equal(stdout_of(lab, 'far-away'), b'filled\nverified\n', 'output')
+    latency = lab.json('inspect', 'far-away')['latency']['device_read']
+    expect(latency['count'] > 0 and latency['p50_ns'] >= 300_000, f'{latency} is held back')
+
+
+def test_far_delay_too_long(lab, _):
+    done = subprocess.run([program('agent'), '--name', 'endless', '--state', lab.path('endless'),
+                           '--far-delay', '100001'],
+                          capture_output=True, text=True, timeout=10, check=False)
+    expect_equal(done.returncode, 2, done.stderr)
+    expect_in('--far-delay has to be at most 100000 microseconds', done.stderr, 'what helps')
+
+
 def test_larger_than_all_memory(lab, _):
     instance = run(lab, 'large', LARGE, options=('--agent', 'a1'))
     expect_equal((instance['state'], instance['exit_kind']), ('failed', 'refused'),

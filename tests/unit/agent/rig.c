@@ -12,7 +12,8 @@
 
 #define RANGE_OFFSET (FRONT_MEMORY_BYTES - 4096u)
 
-bool rig_open(struct rig *rig, uint64_t far_bytes, uint64_t features, uint16_t ring_start)
+static bool open_rig(struct rig *rig, uint64_t far_bytes, uint64_t features, uint16_t ring_start,
+                     uint64_t delay_ns)
 {
     memset(rig, 0, sizeof(*rig));
     rig->nodes = 2;
@@ -23,9 +24,20 @@ bool rig_open(struct rig *rig, uint64_t far_bytes, uint64_t features, uint16_t r
                                        .slab_bytes = FAKE_SLAB_BYTES,
                                        .far_bytes = far_bytes,
                                        .queue_count = FRONT_QUEUES,
-                                       .poll_ns = 50000};
+                                       .poll_ns = 50000,
+                                       .delay_ns = delay_ns};
     return far_device_open(&config, &rig->device) == 0 &&
            front_open(&rig->front, rig->path, features, ring_start);
+}
+
+bool rig_open(struct rig *rig, uint64_t far_bytes, uint64_t features, uint16_t ring_start)
+{
+    return open_rig(rig, far_bytes, features, ring_start, 0);
+}
+
+bool rig_open_delayed(struct rig *rig, uint64_t far_bytes, uint64_t features, uint64_t delay_ns)
+{
+    return open_rig(rig, far_bytes, features, 0, delay_ns);
 }
 
 void rig_close(struct rig *rig)

@@ -33,6 +33,8 @@ struct rig {
 };
 
 bool rig_open(struct rig *rig, uint64_t far_bytes, uint64_t features, uint16_t ring_start);
+/* The same, where answers are held for delay_ns. */
+bool rig_open_delayed(struct rig *rig, uint64_t far_bytes, uint64_t features, uint64_t delay_ns);
 void rig_close(struct rig *rig);
 /* Answers what the device has asked for. */
 void rig_pump(struct rig *rig);

@@ -8,6 +8,7 @@
 #include "computenode/agent/far_server.h"
 #include "lib/base/check.h"
 #include "lib/base/compiler.h"
+#include "lib/sys/sys.h"
 #include "tests/tap.h"
 #include "tests/unit/agent/rig.h"
 
@@ -265,6 +266,51 @@ static void test_hostile_index(void)
     rig_close(&rig);
 }
 
+/* What is in far memory comes when its time has come, in its order; what isn't comes at once. */
+static void test_delay(void)
+{
+    const uint64_t delay_ns = 20000000;
+    struct rig rig;
+    struct front_done done;
+    fake_fabric_reset();
+    EXPECT(rig_open_delayed(&rig, FAR, FEATURES, delay_ns));
+    memset(rig.front.memory + DATA, 0x44, 4096);
+    EXPECT_EQ(rig_do(&rig, VIRTIO_BLK_T_OUT, 0, DATA, 4096), VIRTIO_BLK_S_OK);
+    uint64_t start_ns = sys_monotonic_ns();
+    for (uint32_t i = 0; i < 8; i++) {
+        struct front_segment segment = {.offset = DATA_2 + i * 4096, .bytes = 4096};
+        EXPECT(front_submit(&rig.front, 0, VIRTIO_BLK_T_IN, 0, &segment, 1, true, i) >= 0);
+    }
+    front_kick(&rig.front, 0);
+    for (uint32_t i = 0; i < 8; i++) {
+        EXPECT(rig_wait(&rig, 0, &done));
+        EXPECT_EQ(done.token, i);
+        EXPECT_EQ(done.status, VIRTIO_BLK_S_OK);
+        EXPECT(sys_monotonic_ns() - start_ns >= delay_ns);
+        EXPECT(all_are(rig.front.memory + DATA_2 + i * 4096, 4096, 0x44));
+    }
+    EXPECT_EQ(rig_do(&rig, VIRTIO_BLK_T_GET_ID, 0, DATA, 20), VIRTIO_BLK_S_OK);
+    rig_close(&rig);
+}
+
+/* A queue that stops gets all its answers before, however long they would be held. */
+static void test_delay_ends_with_the_queue(void)
+{
+    struct rig rig;
+    struct front_done done;
+    struct front_segment segment = {.offset = DATA, .bytes = 4096};
+    fake_fabric_reset();
+    EXPECT(rig_open_delayed(&rig, FAR, FEATURES, UINT64_C(3600000000000)));
+    EXPECT(front_submit(&rig.front, 0, VIRTIO_BLK_T_IN, 0, &segment, 1, true, 7) >= 0);
+    front_kick(&rig.front, 0);
+    EXPECT(!front_wait(&rig.front, 0, 50, &done));
+    EXPECT_EQ(front_stop(&rig.front, 0), 1);
+    EXPECT(front_wait(&rig.front, 0, 0, &done));
+    EXPECT_EQ(done.token, 7);
+    EXPECT_EQ(done.status, VIRTIO_BLK_S_OK);
+    rig_close(&rig);
+}
+
 static void test_stop_and_stats(void)
 {
     struct rig rig;
@@ -376,6 +422,8 @@ int main(void)
     TAP_RUN(test_unreachable_nodes);
     TAP_RUN(test_hostile_chains);
     TAP_RUN(test_hostile_index);
+    TAP_RUN(test_delay);
+    TAP_RUN(test_delay_ends_with_the_queue);
     TAP_RUN(test_stop_and_stats);
     TAP_RUN(test_silent_node_is_waited_for);
     TAP_RUN(test_silent_node_does_not_hold_up_an_end);
