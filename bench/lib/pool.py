@@ -42,10 +42,12 @@ def round_up(value, unit):
 
 
 class Pool:
-    """far_bytes: what the memory node lends; an instance needs up to its working set."""
+    """far_bytes: what the memory node lends; an instance needs up to its working set. far_delay_us:
+    so much later comes each answer from far memory."""
 
-    def __init__(self, far_bytes):
+    def __init__(self, far_bytes, far_delay_us=0):
         self.lab = Lab()
+        self.far_delay_us = far_delay_us
         self.far_bytes = round_up(far_bytes, SLAB_BYTES)
         self.launches = 0
         self.accelerator = None
@@ -65,7 +67,7 @@ class Pool:
     def _start(self):
         self.lab.start_controller()
         self.lab.start_memnode('mn1', memory=f'{self.far_bytes // MIB + 16}M')
-        self.lab.start_agent('a1', '--allow-foreign-guests')
+        self.lab.start_agent('a1', '--allow-foreign-guests', '--far-delay', str(self.far_delay_us))
         self.lab.wait_up(nodes=1, agents=1)
         self.accelerator = self.lab.json('status')['agents'][0]['accelerator']
         self.processor = PROCESSORS[self.accelerator]

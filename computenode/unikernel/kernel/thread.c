@@ -110,7 +110,9 @@ HOT static void schedule(void)
         return;
     }
     uint64_t now_ns = clock_ns();
-    from->run_ns += now_ns - from->run_start_ns;
+    uint64_t ran_ns = now_ns - from->run_start_ns;
+    from->run_ns += ran_ns;
+    from->ran_short = ran_ns < SLICE_YIELD_NS;
     to->run_start_ns = now_ns;
     to->cpu = cpu->index;
     kernel_lock_switched(from, to);
@@ -446,6 +448,17 @@ bool thread_others_stuck(void)
 
 /* ---- taking turns ---- */
 
+/*
+ * Who yields waits for far memory, and wants to go on as soon as that is there: if the next one
+ * does not soon wait, too, as it did the last time, the timer interrupts it. Each such interrupt
+ * costs, under emulation most of all, so not for one that comes back by itself.
+ */
+static void limit_next(const struct queue *q)
+{
+    const struct thread *next = list_entry(list_first(&q->ready), struct thread, link);
+    lapic_timer(clock_ns() + (next->ran_short ? SLICE_NS : SLICE_YIELD_NS));
+}
+
 HOT bool thread_yield(void)
 {
     struct queue *q = queue_here();
@@ -459,9 +472,9 @@ HOT bool thread_yield(void)
         move(t, THREAD_READY);
         t->may_move = false;
         if (!t->idle) {
+            limit_next(q);
             list_append(&q->ready, &t->link);
             atomic_fetch_add(&q->ready_count, 1);
-            lapic_timer(clock_ns() + SLICE_YIELD_NS);
         }
         schedule();
     }

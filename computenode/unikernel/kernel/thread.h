@@ -56,6 +56,7 @@ struct thread {
     uint64_t deadline_ns;
     uint64_t run_ns; /* time on processors before run_start_ns */
     uint64_t run_start_ns;
+    bool ran_short;   /* the last time, less than SLICE_YIELD_NS in a row */
     struct list link; /* in a queue of ready threads, of waiters for the lock, or of the dead */
     struct list sleep_link; /* with the others of its processor that have a deadline */
     void (*start)(void *argument);
