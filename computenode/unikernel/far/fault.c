@@ -14,6 +14,7 @@
 /* Times that a page of the kernel window is faulted in before it stays long enough to be pinned. */
 #define ALIAS_ATTEMPTS_MAX 4
 #define AROUND_MAX         16 /* pages that are mapped ahead of a first touch */
+#define LOOK_AGAIN         1  /* beside 0 and errors */
 
 static bool rights_allow(uint64_t va, uint64_t entry, enum mm_access access)
 {
@@ -216,12 +217,9 @@ static int fault_marker(pte_t *pte, uint64_t va, uint64_t entry, enum mm_access 
     return 0;
 }
 
-HOT static int fault(struct mm *mm, uint64_t va, enum mm_access access, bool from_user,
-                     uint64_t entry_ns)
+/* LOOK_AGAIN: the page was being read, and something else has become of it meanwhile. */
+HOT static int look(struct mm *mm, uint64_t va, enum mm_access access, uint64_t entry_ns)
 {
-    if (!va_is_user(va) && (from_user || !va_is_window(va))) {
-        return -EFAULT;
-    }
     pte_t *pte = pt_find(va);
     uint64_t entry = pte == NULL ? 0 : pte_load(pte);
     enum page_state state = pte_state(entry);
@@ -238,7 +236,7 @@ HOT static int fault(struct mm *mm, uint64_t va, enum mm_access access, bool fro
         stat_add(&stats_here()->faults_wait, 1);
         stat_add(&stats_here()->prefetch_late, 1);
         fetch_settle_read(va);
-        return 0;
+        return LOOK_AGAIN;
     }
     if ((entry & PTE_P) == 0) {
         return fault_marker(pte, va, entry, access);
@@ -246,6 +244,20 @@ HOT static int fault(struct mm *mm, uint64_t va, enum mm_access access, bool fro
     /* It is there: another thread was faster, or this processor had an old translation with fewer
      * rights, which the fault itself has made it forget (Intel SDM vol. 3, 4.10.4.1). */
     return 0;
+}
+
+HOT static int fault(struct mm *mm, uint64_t va, enum mm_access access, bool from_user,
+                     uint64_t entry_ns)
+{
+    if (!va_is_user(va) && (from_user || !va_is_window(va))) {
+        return -EFAULT;
+    }
+    int r = look(mm, va, access, entry_ns);
+    if (__builtin_expect(r == LOOK_AGAIN, 0)) {
+        /* Mostly it is the marker of a window that was read ahead, which would fault once more. */
+        r = look(mm, va, access, 0);
+    }
+    return r == LOOK_AGAIN ? 0 : r; /* then the program faults once more */
 }
 
 uint64_t mm_fault_begins(void)

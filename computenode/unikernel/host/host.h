@@ -78,6 +78,8 @@ uint64_t host_random_below(uint64_t bound);
 int host_load(uint64_t va, bool from_user, uint64_t *ret) MUST_CHECK;
 int host_store(uint64_t va, bool from_user, uint64_t value) MUST_CHECK;
 int host_execute(uint64_t va) MUST_CHECK;
+/* Page faults of all these accesses so far. */
+uint64_t host_faults(void);
 
 /* ---- between the files of host/ ---- */
 extern struct host_config host_config;

@@ -40,6 +40,8 @@ static struct mmu {
     uint64_t va[MAIL_MAX];
 } mmus[CPU_COUNT_MAX];
 
+static _Atomic uint64_t fault_count;
+
 static struct translation *slot_of(struct mmu *m, uint64_t page)
 {
     return &m->tlb[(page >> PAGE_SHIFT ^ page >> 30) % TLB_ENTRIES];
@@ -210,6 +212,11 @@ static uint64_t *translate(uint64_t va, enum mm_access access, bool from_user)
     return (uint64_t *)(void *)(frame + va % PAGE_BYTES);
 }
 
+uint64_t host_faults(void)
+{
+    return atomic_load(&fault_count);
+}
+
 static int access_at(uint64_t va, enum mm_access access, bool from_user, uint64_t **ret)
 {
     for (int i = 0; i < FAULTS_MAX; i++) {
@@ -217,6 +224,7 @@ static int access_at(uint64_t va, enum mm_access access, bool from_user, uint64_
         if (*ret != NULL) {
             return 0;
         }
+        atomic_fetch_add_explicit(&fault_count, 1, memory_order_relaxed);
         int r = mm_fault_since(mm_current(), va, access, from_user, mm_fault_begins());
         if (r < 0) {
             return r;

@@ -5,6 +5,7 @@
 #include <errno.h>
 
 #include "computenode/unikernel/far/pager.h"
+#include "computenode/unikernel/far/prefetch.h"
 #include "computenode/unikernel/host/host.h"
 
 #define RW    (MM_READ | MM_WRITE)
@@ -66,6 +67,19 @@ static void test_sequential(void)
         EXPECT(host_stats()->prefetch_wasted < 300);
         end();
     }
+}
+
+/*
+ * A window costs one fault, at its marker, also when its pages come only then; and another where
+ * one of its requests comes later than that.
+ */
+static void test_few_faults_for_each_window(void)
+{
+    start("readahead");
+    uint64_t before = host_faults();
+    uint64_t remote = faults_of(0, 1, 6000);
+    EXPECT(host_faults() - before - remote < 6000 / PREFETCH_WINDOW_MAX * 5 / 2);
+    end();
 }
 
 static void test_strides(void)
@@ -144,6 +158,7 @@ int main(void)
 {
     TAP_RUN(test_none);
     TAP_RUN(test_sequential);
+    TAP_RUN(test_few_faults_for_each_window);
     TAP_RUN(test_strides);
     TAP_RUN(test_interleaved);
     TAP_RUN(test_random);
