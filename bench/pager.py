@@ -11,15 +11,17 @@
                          local, as the program sees them; and p99.9 by p50. `machine`: of two
                          bare threads that pass a token in the same time, what the machine allows
   thread_scaling         random reads with 45 % local by 1 to 4 threads on as many vCPUs
-  thread_overlap         the same by 2 threads on one vCPU, and by one
+  thread_overlap         the same by 2 threads on one vCPU, and by one; and both again where each
+                         answer from far memory is held for 20 us (thread_overlap_far)
 """
 import json
 import os
 import statistics
 import subprocess
 
-from .lib.compare import DEVICE, DILOS, SWAP, ZRAM, Case, Comparison, device_figure
-from .lib.pool import BUILD, MIB, Pool, program, progress
+from .lib.compare import (DEVICE, DILOS, SWAP, ZRAM, Case, Comparison, device_figure,
+                          run_native)
+from .lib.pool import BUILD, MIB, Pool, checked_result, program, progress
 from .lib.rows import RATIO, BenchError, row
 
 PAGE = 4096
@@ -27,8 +29,9 @@ REMOTE_PAGES = 8192
 REMOTE_ROUNDS = 3
 REMOTE_LOCAL = 24 * MIB
 REMOTE_FAR = 64 * MIB
+OVERLAP_DELAY_US = 20
 # What the kernel says of the bare device (computenode/unikernel/kernel/bench_device.c).
-ONE_BY_ONE = ('device', 'median')
+ONE_BY_ONE = ('device', 'mean')
 AT_DEPTH = ('device-depth-16', 'mean')
 SYSTEMS = (DILOS, SWAP, ZRAM)
 MACHINE = 'machine'
@@ -42,7 +45,7 @@ class Sizes:
 
     def __init__(self, options):
         self.random_pages = (40 if options.tiny else 64) * MIB // PAGE
-        self.accesses = 1000 if options.tiny else 8192 if options.quick else 32768
+        self.accesses = 1000 if options.tiny else 32768
         self.sweep_pages = (128 if options.tiny else 192) * MIB // PAGE
         self.remote_pages = 4096 if options.tiny else REMOTE_PAGES
 
@@ -120,6 +123,24 @@ def add_remote(table, options, pages):
             table.add('page_read_random', 0.0, DEVICE, device, 'ns/page')
 
 
+# ---- threads that overlap, where far memory is farther
+
+def add_far_overlap(table, options, sizes):
+    far_bytes = sizes.random_pages * PAGE + 16 * MIB
+    cases = overlap_cases(sizes)
+    checksums = [run_native(case)[0] for case in cases]
+    with Pool(far_bytes + 16 * MIB, OVERLAP_DELAY_US) as pool:
+        for run in range(options.runs):
+            for case, checksum in zip(cases, checksums):
+                claim = case.claim.replace('overlap', 'overlap_far')
+                progress(f'run {run + 1} of {options.runs}: {claim}: dilos')
+                text = pool.run([program(case.name), *case.arguments], case.local_bytes, far_bytes,
+                                ['--prefetch', 'none'])
+                result = checked_result(text, checksum, claim)
+                for _, value in case.figures(result):
+                    table.add(claim, SOME_LOCAL, DILOS, value, case.unit)
+
+
 # ---- what the machine takes away from threads that spin
 
 def add_pauses(table, turns):
@@ -150,7 +171,9 @@ def extra_rows(table):
             + of_itself(table, 'fault_latency', 'machine p99.9/p50', 'fault_latency_p999',
                         'fault_latency_p50', MACHINE)
             + of_itself(table, 'thread_overlap', 'dilos 2 threads/1', 'thread_overlap_2',
-                        'thread_overlap_1'))
+                        'thread_overlap_1')
+            + of_itself(table, 'thread_overlap_far', 'dilos 2 threads/1', 'thread_overlap_far_2',
+                        'thread_overlap_far_1'))
 
 
 def run(claims, options):
@@ -162,6 +185,8 @@ def run(claims, options):
     if 'page_read_random' in claims and DILOS in options.systems:
         add_remote(table, options, sizes.remote_pages)
     comparison.run()
+    if 'thread_overlap' in claims and DILOS in options.systems:
+        add_far_overlap(table, options, sizes)
     add_pauses(table, sizes.accesses)
     return table.rows() + extra_rows(table), comparison.refused
 
