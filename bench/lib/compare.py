@@ -96,6 +96,7 @@ class Variant:
     page_cluster: int
     words: tuple = ()
     poll_queues: int = 0
+    huge_pages: bool = False
 
     def __post_init__(self):
         self.words = tuple(self.words)
@@ -103,6 +104,7 @@ class Variant:
     @property
     def name(self):
         name = f'page-cluster={self.page_cluster}'
+        name += ' huge-pages' if self.huge_pages else ''
         name += ''.join(f' {word}' for word in self.words)
         return name + (f' poll_queues={self.poll_queues}' if self.poll_queues else '')
 
@@ -112,10 +114,12 @@ class Variant:
 
 
 CLUSTERS = (0, 3, 5)
-SWEEP_QUICK = [Variant(cluster) for cluster in CLUSTERS]
+SWEEP_PROGRAMS = [Variant(5, huge_pages=True)]  # for programs the best, or next to it
+SWEEP_QUICK = [Variant(cluster) for cluster in CLUSTERS] + SWEEP_PROGRAMS
 # Linux 6.1 itself no longer polls for swap reads, so poll_queues can only help elsewhere; with
 # idle=poll an idle processor does not sleep, which makes an interrupt cheaper under emulation.
-SWEEP_FULL = (SWEEP_QUICK + [Variant(cluster, ['idle=poll']) for cluster in CLUSTERS]
+SWEEP_FULL = ([Variant(cluster, huge_pages=huge) for huge in (False, True) for cluster in CLUSTERS]
+              + [Variant(cluster, ['idle=poll']) for cluster in CLUSTERS]
               + [Variant(cluster, poll_queues=2) for cluster in CLUSTERS])
 
 
@@ -267,7 +271,7 @@ class Comparison:
                     ['/bench/' + case.name,
                      *_here(case, {n: f'/bench/{n}' for n in case.files})],
                     0 if swap == SWAP_NONE else case.local_bytes, variant.page_cluster,
-                    case.environment))
+                    case.environment, variant.huge_pages))
         options = {'virtio_blk.ko': f'poll_queues={poll_queues}'} if poll_queues else {}
         swap_bytes = max(case.swap_bytes() for case in cases)
         outcomes = self.guests.run(jobs, swap, swap_bytes, vcpus=cases[0].vcpus, words=words,
@@ -282,7 +286,7 @@ class Comparison:
             group = [case for case in cases if case.vcpus == vcpus]
             progress(f'run {run + 1} of {self.options.runs}: {len(group)} cases: {system}')
             # What is compressed in memory is next to nothing: reading ahead does not pay.
-            variants = {case.key: [Variant(0)] for case in group}
+            variants = {case.key: [Variant(0, huge_pages=True)] for case in group}
             results = self._boot(group, system, swap, variants)
             for case in group:
                 self._add(case, system, results[case.key, variants[case.key][0]])

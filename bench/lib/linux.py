@@ -29,18 +29,22 @@ END_LINE = re.compile(r'@end (\S+) status=(\d+) peak=(\d+) pswpin=(\d+) pswpout=
 
 
 class Job:
-    """One run of a program. local_bytes: the limit of its memory; 0: none."""
+    """One run of a program. local_bytes: the limit of its memory; 0: none. huge_pages: are
+    transparent ones used?"""
 
-    def __init__(self, name, command, local_bytes=0, page_cluster=3, environment=()):
+    def __init__(self, name, command, local_bytes=0, page_cluster=3, environment=(),
+                 huge_pages=False):
         self.name = name
         self.command = command
         self.local_bytes = local_bytes
         self.page_cluster = page_cluster
         self.environment = tuple(environment)
+        self.huge_pages = huge_pages
 
     def line(self):
         limit = str(self.local_bytes) if self.local_bytes else 'max'
-        words = ['job', self.name, limit, str(self.page_cluster)]
+        words = ['job', self.name, limit, str(self.page_cluster),
+                 'always' if self.huge_pages else 'never']
         words += ['env', *self.environment] if self.environment else []
         return ' '.join(shlex.quote(word) for word in words + self.command)
 

@@ -34,9 +34,6 @@ swap_on() {
     mkswap "/dev/$1" $2 >/dev/null && swapon "/dev/$1" || echo "@error no swap on $1"
 }
 
-# Linux turns huge pages off in small guests; who has memory enough has them on.
-[ "$swap" != none ] || echo always >/sys/kernel/mm/transparent_hugepage/enabled
-
 case $swap in
 far) swap_on vda "$swap_kib" ;;
 zram)
@@ -50,14 +47,16 @@ count() {
     sed -n "s/^$1 //p" /proc/vmstat
 }
 
-# job NAME BYTES PAGE_CLUSTER PROGRAM ARGUMENT...: BYTES is the most that it may have in memory.
+# job NAME BYTES PAGE_CLUSTER HUGE PROGRAM ARGUMENT...: BYTES is the most that it may have in
+# memory; HUGE is always, madvise or never (Linux's own choice in guests as small as these).
 job() {
     name=$1
     group=/sys/fs/cgroup/job
     mkdir -p $group
     echo "$2" >$group/memory.max
     echo "$3" >/proc/sys/vm/page-cluster
-    shift 3
+    echo "$4" >/sys/kernel/mm/transparent_hugepage/enabled
+    shift 4
     in=$(count pswpin)
     out=$(count pswpout)
     major=$(count pgmajfault)
@@ -68,8 +67,7 @@ job() {
     rmdir $group || echo "@error the group of $name is not empty"
 }
 
-echo "@kernel $(uname -r) thp=$(cat /sys/kernel/mm/transparent_hugepage/enabled)" \
-    "lru_gen=$(cat /sys/kernel/mm/lru_gen/enabled)"
+echo "@kernel $(uname -r) lru_gen=$(cat /sys/kernel/mm/lru_gen/enabled)"
 echo "@ready"
 . /jobs
 echo "@done"

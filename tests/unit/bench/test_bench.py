@@ -145,7 +145,7 @@ def test_sweep_has_all_variants_in_the_first_run():
     seen = []
     sweep(Options(1), [case()], lambda _key, name, _run: seen.append(name) or 1)
     expect_equal(sorted(seen), sorted(v.name for v in SWEEP_FULL), 'variants')
-    expect_equal(len(set(seen)), 9, 'three page clusters in three kinds of boot')
+    expect_equal(len(set(seen)), 12, 'three page clusters in four kinds of setting')
     expect_refused(lambda: rows.best_variant({}), 'no variant')
     expect_equal(rows.best_variant({'a': 2, 'b': 1, 'c': 1}), 'b', 'the first of equals')
 
@@ -185,9 +185,10 @@ def test_a_job_that_failed_gives_no_figure():
 
 
 def test_job_line():
-    job = linux.Job('a', ['/bench/x', 'two words', '$HOME'], 4096, 5, ['A=b c'])
-    expect_equal(job.line(), "job a 4096 5 env 'A=b c' /bench/x 'two words' '$HOME'", 'quoting')
-    expect_equal(linux.Job('a', ['x']).line(), 'job a max 3 x', 'no limit')
+    job = linux.Job('a', ['/bench/x', 'two words', '$HOME'], 4096, 5, ['A=b c'], True)
+    expect_equal(job.line(), "job a 4096 5 always env 'A=b c' /bench/x 'two words' '$HOME'",
+                 'quoting')
+    expect_equal(linux.Job('a', ['x']).line(), 'job a max 3 never x', 'no limit')
 
 
 def test_init_is_a_shell_script():
