@@ -20,9 +20,12 @@
 #define STATUS_UNWRITTEN 0xffu
 /*
  * Then halt: the device's side may need this processor. Under emulation a halt is ended by a
- * message through the VMM's main loop, which takes longer than almost any answer.
+ * message through the VMM's main loop, which takes longer than almost any answer; and the host's
+ * scheduler then at times puts both onto one processor, where it leaves them as long as only one of
+ * them runs at a time. So polling lasts long where it mostly ends with an answer.
  */
-#define POLL_NS_MAX         UINT64_C(250000)
+#define POLL_NS_MIN         UINT64_C(250000)
+#define POLL_NS_MAX         UINT64_C(4000000)
 #define POLLS_WITHOUT_CLOCK 64
 #define ID_WAIT_NS_MAX      UINT64_C(10000000000)
 #define DISCARD_SECTORS_MAX UINT64_C(0xffffffff)
@@ -54,6 +57,7 @@ struct blkq {
     struct virtq ring;
     uint64_t capacity_sectors;
     uint64_t discard_sectors_max; /* 0: no DISCARD */
+    uint64_t poll_ns;             /* POLL_NS_MIN..POLL_NS_MAX: so long a wait polls */
     struct slot slots[VIRTQ_DRIVER_SIZE_MAX];
 };
 
@@ -306,16 +310,19 @@ HOT void blkq_wait(struct blkq *q)
         cpu_relax();
     }
     uint64_t start_ns = clock_ns();
+    bool halted = false;
     while (!may_be_done(q)) {
-        if (clock_ns() - start_ns < POLL_NS_MAX) {
+        if (clock_ns() - start_ns < q->poll_ns) {
             cpu_relax();
             continue;
         }
+        halted = true;
         virtq_halt(&q->ring);
         if (!may_be_done(q) && virtio_mmio_needs_reset(q->ring.device)) {
             fail(q);
         }
     }
+    q->poll_ns = halted ? MAX(q->poll_ns / 4, POLL_NS_MIN) : MIN(2 * q->poll_ns, POLL_NS_MAX);
 }
 
 static int queue_open(struct virtio_device *device, uint16_t index, struct blkq **ret)
@@ -330,6 +337,7 @@ static int queue_open(struct virtio_device *device, uint16_t index, struct blkq 
     if (r != 0) {
         return r;
     }
+    q->poll_ns = POLL_NS_MIN;
     if (q->ring.size < PIECES_MAX) {
         return -ENOTSUP;
     }

@@ -46,7 +46,11 @@ static struct {
     bool lazy;     /* answers when waited for, not at once */
     bool reversed; /* answers the newest first */
     uint32_t reset_count, notify_count;
+    uint32_t answers_after; /* looks at the clock; 0: at a halt */
+    uint32_t looks, halts;  /* of the driver: at the clock; halts */
 } model;
+
+static void serve(uint16_t queue);
 
 static struct virtio_device device;
 static struct blk_device blk;
@@ -89,6 +93,9 @@ void cpu_relax(void)
 uint64_t clock_ns(void)
 {
     static uint64_t now_ns;
+    if (++model.looks == model.answers_after) {
+        serve(0);
+    }
     return now_ns += 1000;
 }
 
@@ -194,6 +201,7 @@ void cpu_halt_cancel(void)
 
 void cpu_halt(void)
 {
+    model.halts++;
     for (uint16_t i = 0; i < model.queue_count; i++) {
         serve(i);
     }
@@ -312,6 +320,42 @@ static void exactly_once(int status)
         EXPECT_EQ(count[i], 1);
     }
     EXPECT_EQ(blkq_poll(q, done, ARRAY_LEN(done)), 0);
+}
+
+/* A read that the device answers after so many looks at the clock (0: at a halt). Returns how often
+ * the driver looked. */
+static uint32_t looks_of_read(uint32_t answers_after)
+{
+    struct blkq *q = blk.queues[0];
+    struct blkq_segment segment = frame(4096);
+    struct blkq_done done;
+    model.looks = 0;
+    model.answers_after = answers_after;
+    EXPECT_EQ(blkq_submit(q, BLKQ_READ, 0, &segment, 1, 1), 0);
+    blkq_kick(q);
+    blkq_wait(q);
+    EXPECT_EQ(blkq_poll(q, &done, 1), 1);
+    return model.looks;
+}
+
+/* The clock of this test goes on by 1 us at each look. */
+static void test_polling_lasts_where_it_pays(void)
+{
+    open_with(0, 64);
+    model.lazy = true;
+    model.halts = 0;
+    EXPECT(looks_of_read(0) < 300);
+    EXPECT(looks_of_read(0) < 300);
+    EXPECT_EQ(model.halts, 2);
+    for (uint32_t i = 0; i < 8; i++) {
+        EXPECT_EQ(looks_of_read(100), 100);
+    }
+    EXPECT_EQ(looks_of_read(3900), 3900);
+    EXPECT_EQ(model.halts, 2);
+    EXPECT(looks_of_read(0) > 3900);
+    EXPECT(looks_of_read(0) < 1100);
+    EXPECT(looks_of_read(0) < 300);
+    EXPECT_EQ(model.halts, 5);
 }
 
 static void round_trip(uint64_t features, uint16_t queue_size)
@@ -495,5 +539,6 @@ int main(void)
     TAP_RUN(test_used_without_a_status);
     TAP_RUN(test_repeat_for_the_next_request);
     TAP_RUN(test_statuses);
+    TAP_RUN(test_polling_lasts_where_it_pays);
     return tap_done();
 }
