@@ -9,6 +9,7 @@ import xml.dom.minidom
 
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.environ['DILOS_SOURCE'])
+from bench import fabric  # noqa: E402
 from bench.lib import cpio, kernel, linux, report, rows, svg  # noqa: E402
 from bench.lib.compare import SWEEP_FULL, Case, Comparison, Options  # noqa: E402
 from bench.lib.pool import checked_result  # noqa: E402
@@ -307,6 +308,22 @@ def test_plot_command():
         done = subprocess.run([*command, paths[2]], capture_output=True, text=True, check=False)
         expect_equal(done.returncode, 1, 'rows that are none')
         expect_in('broken: line 1 is no row', done.stderr, 'why')
+
+
+def test_parts_of_a_turn_below_the_noise():
+    """Parts of the agent's share are differences of times: they may come out as 0."""
+    table = Table()
+    measured, fabric.program = fabric.program, lambda *words: dict.fromkeys(
+        [*fabric.STAGES, 'turn'], 0.0) | {'copy': 300.0}
+    try:
+        fabric.breakdown(table, fabric.Sizes(Options(runs=1, quick=True)), 0.0)
+    finally:
+        fabric.program = measured
+    rows_made = table.rows()
+    figures = {r['claim'].removeprefix('agent_share_'): r['median'] for r in rows_made}
+    expect_equal(figures.pop('copy'), 300, 'copy, which is none')
+    expect_equal(figures, dict.fromkeys(('take', 'parse', 'find', 'answer', 'fabric', 'rest',
+                                         'work', 'handover'), 1), 'differences')
 
 
 def run_bench(*arguments):
