@@ -11,11 +11,11 @@
 
 #include "lib/base/compiler.h"
 
-NORETURN void check_failed(const char *condition, const char *file, int line);
+NORETURN COLD void check_failed(const char *condition, const char *file, int line);
 
 #define CHECK(condition)                                                                           \
     do {                                                                                           \
-        if (__builtin_expect(!(condition), 0)) {                                                   \
+        if (UNLIKELY(!(condition))) {                                                              \
             check_failed(#condition, __FILE__, __LINE__);                                          \
         }                                                                                          \
     } while (0)

@@ -31,6 +31,14 @@
 #define NORETURN __attribute__((noreturn))
 /* On a path whose functions the linker puts next to each other. */
 #define HOT __attribute__((hot))
+/* All that it calls is inlined, and all that that calls, but what is NOINLINE or COLD. */
+#define FLATTEN  __attribute__((flatten))
+#define NOINLINE __attribute__((noinline))
+/* Hardly ever called: what leads to it is kept away from what surrounds it, too. */
+#define COLD __attribute__((cold, noinline))
+/* What the compiler is to lay out as the way that is mostly taken, on a path that is HOT. */
+#define LIKELY(condition)   __builtin_expect(!!(condition), 1)
+#define UNLIKELY(condition) __builtin_expect(!!(condition), 0)
 /* For what is too large for the compiler's taste and yet cheaper in place. */
 #define ALWAYS_INLINE inline __attribute__((always_inline))
 

@@ -107,6 +107,8 @@ def cases():
         3, "cpus=3 seen=0x7", machine="microvm,acpi=on")
     yield "one that does not come is left out", lambda: cpus(
         2, "cpus=2 seen=0x3", asked=4, says="processor 2 did not start: 2 of 4 run")
+    yield "threads that yield to each other answer other processors", lambda: succeeds(
+        "turns", "turns ok", vcpus=2, timeout_s=20)
     yield "panic with two processors", lambda: panics(
         "panic", "asked for it", "test_panic", vcpus=2)
     yield "random bytes differ between starts", random_differs

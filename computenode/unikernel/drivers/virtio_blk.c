@@ -150,8 +150,8 @@ HOT static void submit_table(struct blkq *q, enum blkq_op op, uint64_t sector,
 }
 
 /* Queues header, `pieces[1..count-2]` and status. */
-static void submit(struct blkq *q, uint32_t type, uint64_t sector, struct virtq_piece *pieces,
-                   uint16_t count, uint64_t token)
+COLD static void submit(struct blkq *q, uint32_t type, uint64_t sector, struct virtq_piece *pieces,
+                        uint16_t count, uint64_t token)
 {
     struct slot *slot = slot_take(q, type, sector, token);
     pieces[0] = (struct virtq_piece){phys_of(&slot->shared->header),
@@ -227,16 +227,14 @@ uint64_t blkq_discard_max(const struct blkq *q)
 
 HOT void blkq_kick(struct blkq *q)
 {
-    if (!failed(q)) {
+    if (LIKELY(!failed(q))) {
         virtq_kick(&q->ring);
     }
 }
 
-static int status_of(const struct slot *slot)
+COLD static int error_of(uint8_t status)
 {
-    switch (slot->shared->status) {
-    case VIRTIO_BLK_S_OK:
-        return 0;
+    switch (status) {
     case VIRTIO_BLK_S_UNSUPP:
         return -ENOTSUP;
     case VIRTIO_BLK_S_NOSPC:
@@ -246,15 +244,21 @@ static int status_of(const struct slot *slot)
     }
 }
 
+static int status_of(const struct slot *slot)
+{
+    uint8_t status = slot->shared->status;
+    return status == VIRTIO_BLK_S_OK ? 0 : error_of(status);
+}
+
 /* The device is stopped before any frame goes back to its owner, who may use it for other data. */
-static void fail(struct blkq *q)
+COLD static void fail(struct blkq *q)
 {
     virtio_mmio_fail(q->ring.device);
     klog(CTL_LEVEL_ERROR, "block device broke the rules of its ring: stopped");
 }
 
 /* Ends requests of a device that has failed. */
-static uint32_t poll_failed(struct blkq *q, struct blkq_done *ret, uint32_t max)
+COLD static uint32_t poll_failed(struct blkq *q, struct blkq_done *ret, uint32_t max)
 {
     uint32_t count = 0;
     for (uint16_t i = 0; i < q->ring.size && count < max; i++) {

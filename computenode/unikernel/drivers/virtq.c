@@ -157,16 +157,17 @@ HOT uint16_t virtq_add_table(struct virtq *q, phys_addr_t table, uint16_t piece_
 HOT void virtq_kick(struct virtq *q)
 {
     uint16_t before = q->avail_published;
-    if (before == q->avail_next || q->broken) {
+    if (UNLIKELY(before == q->avail_next || q->broken)) {
         return;
     }
     barrier_write();
     q->avail->idx = q->avail_next;
     q->avail_published = q->avail_next;
     barrier_full();
-    bool wanted = has_event_idx(q) ? virtq_need_event(avail_event(q), q->avail_next, before) != 0
-                                   : (q->used->flags & VIRTQ_USED_F_NO_NOTIFY) == 0;
-    if (wanted) {
+    bool wanted = LIKELY(has_event_idx(q))
+                      ? virtq_need_event(avail_event(q), q->avail_next, before) != 0
+                      : (q->used->flags & VIRTQ_USED_F_NO_NOTIFY) == 0;
+    if (UNLIKELY(wanted)) {
         virtio_mmio_notify(q->device, q->index);
     }
 }

@@ -196,7 +196,7 @@ static int fault_empty(struct mm *mm, uint64_t va, enum mm_access access)
 }
 
 /* A first touch: the map of areas says what the page is. */
-static int fault_unmapped(struct mm *mm, uint64_t va, enum mm_access access)
+NOINLINE static int fault_unmapped(struct mm *mm, uint64_t va, enum mm_access access)
 {
     kernel_lock();
     int r = fault_empty(mm, va, access);
@@ -208,7 +208,7 @@ static int fault_unmapped(struct mm *mm, uint64_t va, enum mm_access access)
 }
 
 /* The last page of a window that was read ahead: mapped now, and the next window is asked for. */
-static int fault_marker(pte_t *pte, uint64_t va, uint64_t entry, enum mm_access access)
+NOINLINE static int fault_marker(pte_t *pte, uint64_t va, uint64_t entry, enum mm_access access)
 {
     uint64_t next = (entry & ~PTE_TAG) | PTE_P | PTE_A | (access == MM_ACCESS_WRITE ? PTE_D : 0);
     if (page_move(pte, &entry, next)) {
@@ -246,6 +246,13 @@ HOT static int look(struct mm *mm, uint64_t va, enum mm_access access, uint64_t 
     return 0;
 }
 
+/* Mostly it is the marker of a window that was read ahead, which would fault once more. */
+NOINLINE static int look_again(struct mm *mm, uint64_t va, enum mm_access access)
+{
+    int r = look(mm, va, access, 0);
+    return r == LOOK_AGAIN ? 0 : r; /* then the program faults once more */
+}
+
 HOT static int fault(struct mm *mm, uint64_t va, enum mm_access access, bool from_user,
                      uint64_t entry_ns)
 {
@@ -253,11 +260,7 @@ HOT static int fault(struct mm *mm, uint64_t va, enum mm_access access, bool fro
         return -EFAULT;
     }
     int r = look(mm, va, access, entry_ns);
-    if (__builtin_expect(r == LOOK_AGAIN, 0)) {
-        /* Mostly it is the marker of a window that was read ahead, which would fault once more. */
-        r = look(mm, va, access, 0);
-    }
-    return r == LOOK_AGAIN ? 0 : r; /* then the program faults once more */
+    return UNLIKELY(r == LOOK_AGAIN) ? look_again(mm, va, access) : r;
 }
 
 uint64_t mm_fault_begins(void)
@@ -270,8 +273,8 @@ int mm_fault(struct mm *mm, uint64_t va, enum mm_access access, bool from_user)
     return mm_fault_since(mm, va, access, from_user, 0);
 }
 
-HOT int mm_fault_since(struct mm *mm, uint64_t va, enum mm_access access, bool from_user,
-                       uint64_t entry_ns)
+HOT FLATTEN int mm_fault_since(struct mm *mm, uint64_t va, enum mm_access access, bool from_user,
+                               uint64_t entry_ns)
 {
     int r = fault(mm, ALIGN_DOWN(va, PAGE_BYTES), access, from_user, entry_ns);
     if (r < 0) {

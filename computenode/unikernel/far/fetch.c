@@ -19,7 +19,7 @@ static bool claim(pte_t *pte, uint64_t *entry, const struct frame *frame)
 }
 
 /* Nobody but the one who claimed changes an entry that is being fetched (page.h, rule 1). */
-static void unclaim(pte_t *pte, struct frame *frame)
+COLD static void unclaim(pte_t *pte, struct frame *frame)
 {
     uint64_t entry = pte_load(pte);
     CHECK(pte_state(entry) == PAGE_FETCHING);
@@ -41,7 +41,7 @@ HOT static void publish(pte_t *pte, uint64_t va, struct frame *frame, uint64_t b
     frame_move(frame, FRAME_ACTIVE);
 }
 
-/* One in GUESTSTATS_SAMPLE far faults is timed, stage by stage. */
+/* One in GUESTSTATS_SAMPLE far faults is timed, stage by stage; of others only `timed` is set. */
 struct stages {
     bool timed;
     uint64_t entry_ns; /* of the trap; 0: there was none */
@@ -55,12 +55,9 @@ static void stage(const struct stages *s, uint64_t *at_ns)
     }
 }
 
-static void stages_count(const struct stages *s)
+NOINLINE static void stages_count(const struct stages *s)
 {
     struct gueststats *stats = stats_here();
-    if (!s->timed) {
-        return;
-    }
     uint64_t end_ns = clock_ns();
     stat_time(stats->fault_remote_ns, end_ns - (s->entry_ns != 0 ? s->entry_ns : s->start_ns));
     if (s->entry_ns != 0) {
@@ -73,7 +70,7 @@ static void stages_count(const struct stages *s)
 }
 
 /* No frame in hand: the fault first makes room, and is then taken once more. */
-static int make_room(void)
+NOINLINE static int make_room(void)
 {
     struct frame *frame;
     int r = frame_take(&frame);
@@ -83,18 +80,20 @@ static int make_room(void)
     return r;
 }
 
-HOT int fetch_page(pte_t *pte, uint64_t va, bool for_write, uint64_t entry_ns)
+HOT FLATTEN int fetch_page(pte_t *pte, uint64_t va, bool for_write, uint64_t entry_ns)
 {
     struct pager_cpu *cpu = this_cpu();
-    struct stages s = {.timed = fetch_is_timed(cpu), .entry_ns = entry_ns};
+    struct stages s;
+    s.timed = fetch_is_timed(cpu);
+    s.entry_ns = entry_ns;
     cpu->fault_count++;
     stage(&s, &s.start_ns);
     struct frame *frame = frame_try_take_on(cpu);
-    if (frame == NULL) {
+    if (UNLIKELY(frame == NULL)) {
         return make_room();
     }
     uint64_t entry = pte_load(pte);
-    if (pte_state(entry) != PAGE_REMOTE || !claim(pte, &entry, frame)) {
+    if (UNLIKELY(pte_state(entry) != PAGE_REMOTE || !claim(pte, &entry, frame))) {
         frame_free(frame);
         return 0;
     }
@@ -115,7 +114,9 @@ HOT int fetch_page(pte_t *pte, uint64_t va, bool for_write, uint64_t entry_ns)
     publish(pte, va, frame, PTE_A | (for_write ? PTE_D : 0));
     stat_add(&cpu->stats->far_pages_read, 1);
     stat_add(&cpu->stats->faults_remote, 1);
-    stages_count(&s);
+    if (s.timed) {
+        stages_count(&s);
+    }
     return 0;
 }
 
@@ -245,7 +246,7 @@ void fetch_settle(pte_t *pte)
     }
 }
 
-void fetch_settle_read(uint64_t va)
+NOINLINE void fetch_settle_read(uint64_t va)
 {
     struct io_wait wait = {0};
     for (;;) {

@@ -187,7 +187,7 @@ HOT uint64_t frame_excess(void)
     return target > held ? target - held : 0;
 }
 
-HOT static void reserve_fill(struct pager_cpu *cpu)
+NOINLINE static void reserve_fill(struct pager_cpu *cpu)
 {
     uint32_t wanted = MAX(pager.reserve_max / 2, 1u);
     while (cpu->reserve_count < wanted) {
@@ -277,7 +277,7 @@ HOT static void reserve_spill(struct pager_cpu *cpu)
     spin_unlock(&pool.lock);
 }
 
-HOT void frame_free(struct frame *frame)
+NOINLINE HOT void frame_free(struct frame *frame)
 {
     CHECK(frame->pins == 0);
     struct pager_cpu *cpu = this_cpu();

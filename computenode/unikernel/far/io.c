@@ -80,14 +80,14 @@ int io_add(uint32_t cpu, struct blkq *demand, struct blkq *background)
 
 static void ring_enter(struct io_ring *ring)
 {
-    if (!ring->exclusive) {
+    if (UNLIKELY(!ring->exclusive)) {
         spin_lock(&ring->lock);
     }
 }
 
 static void ring_leave(struct io_ring *ring)
 {
-    if (!ring->exclusive) {
+    if (UNLIKELY(!ring->exclusive)) {
         spin_unlock(&ring->lock);
     }
 }
@@ -170,16 +170,25 @@ static int try_read(struct io_ring *ring, const struct frame *frame, uint64_t va
     return e;
 }
 
+/* Waits until there is room. */
+COLD static int read_later(struct io_ring *ring, const struct frame *frame, uint64_t va, bool timed,
+                           struct io_request **ret)
+{
+    struct io_wait wait = {0};
+    int e;
+    do {
+        io_wait_step(&wait);
+        e = try_read(ring, frame, va, timed, ret);
+    } while (e == -EAGAIN);
+    return e;
+}
+
 HOT int io_read(struct pager_cpu *cpu, struct frame *frame, uint64_t va, bool timed,
                 struct io_request **ret)
 {
     int e = try_read(cpu->demand, frame, va, timed, ret);
-    if (__builtin_expect(e == -EAGAIN, 0)) {
-        struct io_wait wait = {0};
-        do {
-            io_wait_step(&wait);
-            e = try_read(cpu->demand, frame, va, timed, ret);
-        } while (e == -EAGAIN);
+    if (UNLIKELY(e == -EAGAIN)) {
+        e = read_later(cpu->demand, frame, va, timed, ret);
     }
     return e < 0 ? -EIO : 0;
 }
@@ -331,7 +340,7 @@ static bool poll_exclusive(struct io_ring *ring)
     return count > 0;
 }
 
-HOT static bool poll_shared(struct io_ring *ring)
+NOINLINE HOT static bool poll_shared(struct io_ring *ring)
 {
     struct io_request copies[POLL_MAX];
     struct blkq_done done[POLL_MAX];
@@ -393,7 +402,7 @@ HOT void io_poll_background(void)
  * Until the device has something for the ring. Others leave a shared ring alone meanwhile: what
  * comes is acted on when the halt ends.
  */
-static void ring_halt(struct io_ring *ring)
+NOINLINE static void ring_halt(struct io_ring *ring)
 {
     if (!ring->exclusive && !spin_try(&ring->lock)) {
         cpu_relax();
@@ -405,7 +414,7 @@ static void ring_halt(struct io_ring *ring)
     ring_leave(ring);
 }
 
-void io_wait_step(struct io_wait *w)
+NOINLINE void io_wait_step(struct io_wait *w)
 {
     io_kick();
     if (io_poll()) {

@@ -82,7 +82,7 @@ static uint32_t stream_read(struct pager_stream *s)
     return issued;
 }
 
-HOT uint32_t prefetch_observe(uint64_t va, bool marker)
+NOINLINE HOT uint32_t prefetch_observe(uint64_t va, bool marker)
 {
     const struct prefetcher *p = atomic_load_explicit(&pager.prefetcher, memory_order_relaxed);
     if (p == &prefetch_none) {

@@ -226,7 +226,7 @@ static uint64_t gain_limit(void)
     return GAIN_MIN + MIN(missing * RECLAIM_SLICE / (high - low), RECLAIM_SLICE);
 }
 
-HOT bool reclaim_slice(uint32_t taken_count)
+NOINLINE HOT bool reclaim_slice(uint32_t taken_count)
 {
     struct pager_cpu *cpu = this_cpu();
     io_poll_background();

@@ -42,10 +42,13 @@ static bool is_frame(uint64_t rbp)
             is_in(rbp, THREADS_BASE, THREADS_END));
 }
 
-static size_t format_line(char *to, size_t capacity, uint64_t address)
+/* `call_bytes`: 0, or what of the instruction before `address` tells the function: a call that
+ * never returns may be the last one of it, and `address` the begin of another. */
+static size_t format_line(char *to, size_t capacity, uint64_t address, uint64_t call_bytes)
 {
     uint64_t offset = 0;
-    const char *name = symbol_find(address, &offset);
+    const char *name = symbol_find(address - call_bytes, &offset);
+    offset += call_bytes;
     int length = name != NULL
                      ? ksnprintf(to, capacity, "  at 0x%llx %s+0x%llx\n",
                                  (unsigned long long)address, name, (unsigned long long)offset)
@@ -59,7 +62,7 @@ size_t backtrace_format(char *to, size_t capacity)
     uint64_t rbp = start_rbp;
     to[0] = '\0';
     if (start_rip != 0) {
-        length += format_line(to, capacity, start_rip);
+        length += format_line(to, capacity, start_rip, 0);
     } else {
         rbp = (uint64_t)(uintptr_t)__builtin_frame_address(0);
     }
@@ -68,7 +71,7 @@ size_t backtrace_format(char *to, size_t capacity)
         if (!is_text(frame[1])) {
             break;
         }
-        length += format_line(to + length, capacity - length, frame[1]);
+        length += format_line(to + length, capacity - length, frame[1], 1);
         if (frame[0] <= rbp) {
             break;
         }

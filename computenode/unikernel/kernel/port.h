@@ -29,10 +29,10 @@ uint64_t *port_root_table(void);
 
 /*
  * Invalidate cached translations on every processor that may have them, and return when all have
- * forgotten them. A processor that waits here, or spins with cpu_relax(), answers the requests of
- * others meanwhile. Each flush is a barrier, too: when it returns, no other processor is in a piece
- * of kernel code that it was in when the flush began, unless that waits in cpu_relax(),
- * thread_yield() or a halt (far/ frees page tables only then).
+ * forgotten them. A processor that waits here, spins with cpu_relax(), or yields to another thread
+ * answers the requests of others meanwhile. Each flush is a barrier, too: when it returns, no other
+ * processor is in a piece of kernel code that it was in when the flush began, unless that waits in
+ * cpu_relax(), thread_yield() or a halt (far/ frees page tables only then).
  */
 void tlb_flush_page(uint64_t va);
 void tlb_flush_pages(const uint64_t *va, uint32_t count);
@@ -67,6 +67,6 @@ uint64_t clock_ns(void);
 void klog(int level, const char *format, ...) PRINTF_LIKE(2, 3);
 
 /* The kernel's own bug: reports with a backtrace and stops the machine. */
-NORETURN void panic(const char *format, ...) PRINTF_LIKE(1, 2);
+NORETURN COLD void panic(const char *format, ...) PRINTF_LIKE(1, 2);
 
 #endif

@@ -2,14 +2,14 @@
 #include "computenode/unikernel/kernel/selftest.h"
 
 #include <errno.h>
+#include <stdatomic.h>
 #include <string.h>
 
 #include "computenode/unikernel/kernel/kernel.h"
 #include "computenode/unikernel/kernel/thread.h"
 #include "lib/base/check.h"
 
-/* So that backtraces name the test. */
-#define NOINLINE __attribute__((noinline))
+/* Each test is NOINLINE, so that backtraces name it. */
 
 #define HEAP_BLOCKS 400
 #define HEAP_ROUNDS 8000u
@@ -133,12 +133,54 @@ static NOINLINE void test_cpus(void)
     machine_exit(CTL_EXITED, 0, reason);
 }
 
+static struct {
+    _Atomic uint32_t turning;
+    _Atomic bool stop;
+} turns;
+
+/* One of two on a processor that wait for something and let each other run meanwhile. */
+static void take_turns(void *argument)
+{
+    atomic_fetch_add(&turns.turning, 1);
+    while (!atomic_load(&turns.stop)) {
+        if (!thread_yield()) {
+            cpu_relax();
+        }
+    }
+    on_processor(argument);
+}
+
+/* They must answer all the same who wants their processor to forget translations. */
+static NOINLINE void test_turns(void)
+{
+    CHECK(cpu_count() > 1);
+    cpus.main = thread_current();
+    for (uint32_t i = 0; i < 2; i++) {
+        struct thread *t;
+        int r = thread_create(take_turns, (void *)(uintptr_t)1, NULL, &t);
+        CHECK(r == 0);
+        thread_affinity_set(t, 1u << 1);
+        thread_start(t);
+    }
+    while (atomic_load(&turns.turning) < 2) {
+        cpu_relax();
+    }
+    tlb_flush_all();
+    atomic_store(&turns.stop, true);
+    while (cpus.done < 2) {
+        int r = thread_wait(THREAD_NEVER, THREAD_WAIT_OUTSIDE);
+        CHECK(r == 0);
+    }
+    machine_exit(CTL_EXITED, 0, cpus.wrong ? "turns wrong" : "turns ok");
+}
+
 static const struct {
     const char *name;
     void (*run)(void);
 } tests[] = {
-    {"panic", test_panic}, {"check", test_check},   {"null", test_null},   {"stack", test_stack},
-    {"heap", test_heap},   {"random", test_random}, {"sleep", test_sleep}, {"cpus", test_cpus},
+    {"panic", test_panic}, {"check", test_check}, {"null", test_null},
+    {"stack", test_stack}, {"heap", test_heap},   {"random", test_random},
+    {"sleep", test_sleep}, {"cpus", test_cpus},   {"turns", test_turns},
 };
 
 void selftest(const char *cmdline)

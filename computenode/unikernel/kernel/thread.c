@@ -459,11 +459,15 @@ static void limit_next(const struct queue *q)
     lapic_timer(clock_ns() + (next->ran_short ? SLICE_NS : SLICE_YIELD_NS));
 }
 
-HOT bool thread_yield(void)
+NOINLINE HOT bool thread_yield(void)
 {
     struct queue *q = queue_here();
     if (atomic_load_explicit(&q->ready_count, memory_order_relaxed) == 0) {
         return false;
+    }
+    /* Threads that wait may let each other run for long, and none of them comes to cpu_relax(). */
+    if (atomic_load_explicit(&cpu_this()->tlb_askers, memory_order_relaxed) != 0) {
+        tlb_answer();
     }
     spin_lock(&sched_spin);
     struct thread *t = thread_current();
@@ -483,7 +487,7 @@ HOT bool thread_yield(void)
 }
 
 /* The running thread, on its way to ring 3, goes to the end of the queue of where it may run. */
-static void preempt(void)
+NOINLINE static void preempt(void)
 {
     struct thread *t = thread_current();
     spin_lock(&sched_spin);
@@ -526,7 +530,7 @@ void thread_timer(uint64_t again_ns)
     lapic_timer(next_ns);
 }
 
-void thread_stop_here(void)
+COLD void thread_stop_here(void)
 {
     atomic_store(&cpu_this()->tlb, CPU_TLB_IDLE); /* nobody waits for us */
     tlb_answer();

@@ -42,6 +42,12 @@
     popq %rdi
 .endm
 
+.macro LEAVE_KERNEL
+    RESTORE_REGS
+    addq $8, %rsp
+    iretq
+.endm
+
     .text
 
 /* syscall: rcx holds rip, r11 rflags; SFMASK has cleared IF, TF, DF, AC. */
@@ -113,9 +119,33 @@ entry_common:
     jz 2f
 return_to_user:
     swapgs
-2:  RESTORE_REGS
+2:  LEAVE_KERNEL
+
+/* The way of a page fault by itself, next to what it calls. */
+    .section .text.hot, "ax", @progbits
+    .balign 16
+    .globl entry_page_fault
+    .type entry_page_fault, @function
+entry_page_fault:
+    pushq %rdi
+    SAVE_REGS
+    cld
+    movq %rsp, %rdi
+    movq REGS_ORIG_RAX(%rsp), %rsi
+    movq $-1, REGS_ORIG_RAX(%rsp)
+    testb $3, REGS_CS(%rsp)
+    jz 1f
+    swapgs
+    xorl %ebp, %ebp
+1:  subq $8, %rsp
+    call trap_page_fault
     addq $8, %rsp
-    iretq
+    testb $3, REGS_CS(%rsp)
+    jz 2f
+    swapgs
+2:  LEAVE_KERNEL
+
+    .text
 
 /*
  * NMI, double fault, machine check: on stacks of their own, at any instruction, so GS may be the

@@ -129,15 +129,19 @@ void fpu_forget_current(void)
     }
 }
 
-HOT void fpu_load_current(void)
+NOINLINE static void change_owner(struct cpu *cpu)
 {
-    struct cpu *cpu = cpu_this();
-    if (cpu->fpu_owner == cpu->thread) {
-        return;
-    }
     if (cpu->fpu_owner != NULL) {
         save(cpu->fpu_owner->fpu);
     }
     load(cpu->thread->fpu);
     cpu->fpu_owner = cpu->thread;
+}
+
+HOT void fpu_load_current(void)
+{
+    struct cpu *cpu = cpu_this();
+    if (cpu->fpu_owner != cpu->thread) {
+        change_owner(cpu);
+    }
 }

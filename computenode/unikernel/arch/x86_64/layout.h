@@ -45,9 +45,10 @@
 #define KERNEL_STACK_BYTES 65536
 #define IST_STACK_BYTES    8192
 
-#define VECTOR_TIMER    32
-#define VECTOR_IPI      33 /* another processor wants something */
-#define VECTOR_IRQ      48 /* + global system interrupt */
-#define VECTOR_SPURIOUS 255
+#define VECTOR_PAGE_FAULT 14
+#define VECTOR_TIMER      32
+#define VECTOR_IPI        33 /* another processor wants something */
+#define VECTOR_IRQ        48 /* + global system interrupt */
+#define VECTOR_SPURIOUS   255
 
 #endif

@@ -16,7 +16,6 @@
 
 #define VECTOR_NMI           2
 #define VECTOR_PROTECTION    13
-#define VECTOR_PAGE_FAULT    14
 #define EXCEPTION_COUNT      32
 #define FAULT_ERROR_WRITE    2u
 #define FAULT_ERROR_USER     4u
@@ -38,8 +37,8 @@ static bool from_user(const struct user_regs *regs)
     return (regs->cs & 3) != 0;
 }
 
-NORETURN static void panic_exception(unsigned vector, const struct user_regs *regs,
-                                     uint64_t error_code, uint64_t address)
+NORETURN COLD static void panic_exception(unsigned vector, const struct user_regs *regs,
+                                          uint64_t error_code, uint64_t address)
 {
     const char *name = vector < EXCEPTION_COUNT ? exception_names[vector] : NULL;
     backtrace_start_at(regs->rip, regs->rbp);
@@ -71,8 +70,8 @@ static bool is_resource_failure(int failure)
     return failure == -EIO || failure == -ENOMEM || failure == -ENOSPC;
 }
 
-HOT static void kernel_page_fault(struct user_regs *regs, uint64_t error_code, uint64_t address,
-                                  uint64_t entry_ns)
+NOINLINE HOT static void kernel_page_fault(struct user_regs *regs, uint64_t error_code,
+                                           uint64_t address, uint64_t entry_ns)
 {
     uint64_t fixup = uaccess_fixup(regs->rip);
     bool window =
@@ -98,8 +97,8 @@ HOT static void kernel_page_fault(struct user_regs *regs, uint64_t error_code, u
     panic_exception(VECTOR_PAGE_FAULT, regs, error_code, address);
 }
 
-static void user_exception(struct user_regs *regs, unsigned vector, uint64_t error_code,
-                           uint64_t address, int failure)
+NOINLINE static void user_exception(struct user_regs *regs, unsigned vector, uint64_t error_code,
+                                    uint64_t address, int failure)
 {
     kernel_lock();
     linux_exception(regs, vector, error_code, address, failure);
@@ -122,13 +121,9 @@ HOT static void user_page_fault(struct user_regs *regs, uint64_t error_code, uin
     }
 }
 
-/*
- * The last things before ring 3. Registers may have been set by the program (sigreturn): nothing in
- * them may give it rights, or make iretq or sysretq fault in the kernel.
- */
-HOT static void prepare_return(struct user_regs *regs)
+/* Until nothing is to be done any more before ring 3. */
+NOINLINE static void attend(struct user_regs *regs)
 {
-    thread_before_user();
     while (thread_current()->attention || regs->rip >= MM_USER_END) {
         kernel_lock();
         if (thread_current()->attention) {
@@ -138,6 +133,18 @@ HOT static void prepare_return(struct user_regs *regs)
         }
         kernel_unlock();
         thread_before_user();
+    }
+}
+
+/*
+ * The last things before ring 3. Registers may have been set by the program (sigreturn): nothing in
+ * them may give it rights, or make iretq or sysretq fault in the kernel.
+ */
+HOT static void prepare_return(struct user_regs *regs)
+{
+    thread_before_user();
+    if (UNLIKELY(thread_current()->attention || regs->rip >= MM_USER_END)) {
+        attend(regs);
     }
     fpu_load_current();
     regs->cs = USER_CS;
@@ -166,24 +173,23 @@ static void kernel_exception(unsigned vector, struct user_regs *regs, uint64_t e
     regs->rip = fixup;
 }
 
-HOT void trap_entry(unsigned vector, struct user_regs *regs, uint64_t error_code)
+/* AC stays as it was interrupted: fence again. */
+static void fence(const struct user_regs *regs)
 {
-    /* CR2 first: a nested fault would replace it. AC stays as it was interrupted: fence again. */
-    uint64_t address = vector == VECTOR_PAGE_FAULT ? cr2_read() : 0;
-    uint64_t entry_ns = vector == VECTOR_PAGE_FAULT ? mm_fault_begins() : 0;
-    bool user = from_user(regs);
-    if ((regs->rflags & RFLAGS_AC) != 0) {
+    if (UNLIKELY((regs->rflags & RFLAGS_AC) != 0)) {
         cpu_user_access_end();
     }
+}
+
+void trap_entry(unsigned vector, struct user_regs *regs, uint64_t error_code)
+{
+    bool user = from_user(regs);
+    fence(regs);
     if (vector >= EXCEPTION_COUNT) {
         if (!user) {
             tlb_wake(); /* it halted */
         }
         irq_dispatch(vector);
-    } else if (vector == VECTOR_PAGE_FAULT && user) {
-        user_page_fault(regs, error_code, address, entry_ns);
-    } else if (vector == VECTOR_PAGE_FAULT) {
-        kernel_page_fault(regs, error_code, address, entry_ns);
     } else if (user) {
         user_exception(regs, vector, error_code, 0, 0);
     } else {
@@ -192,6 +198,21 @@ HOT void trap_entry(unsigned vector, struct user_regs *regs, uint64_t error_code
     if (user) {
         prepare_return(regs);
     }
+}
+
+/* At the begin of a page, so that nearly all of it is in one. */
+HOT FLATTEN __attribute__((aligned(PAGE_BYTES))) void trap_page_fault(struct user_regs *regs,
+                                                                      uint64_t error_code)
+{
+    uint64_t address = cr2_read(); /* first: a nested fault would replace it */
+    uint64_t entry_ns = mm_fault_begins();
+    fence(regs);
+    if (UNLIKELY(!from_user(regs))) {
+        kernel_page_fault(regs, error_code, address, entry_ns);
+        return;
+    }
+    user_page_fault(regs, error_code, address, entry_ns);
+    prepare_return(regs);
 }
 
 void trap_fatal(unsigned vector, struct user_regs *regs, uint64_t error_code)
