@@ -466,7 +466,7 @@ NOINLINE HOT bool thread_yield(void)
         return false;
     }
     /* Threads that wait may let each other run for long, and none of them comes to cpu_relax(). */
-    if (atomic_load_explicit(&cpu_this()->tlb_askers, memory_order_relaxed) != 0) {
+    if (cpu_is_asked(cpu_this())) {
         tlb_answer();
     }
     spin_lock(&sched_spin);

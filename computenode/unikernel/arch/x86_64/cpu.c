@@ -40,7 +40,6 @@ struct __attribute__((packed)) table_pointer {
 };
 
 extern uint8_t entry_vectors[];
-void entry_page_fault(void);
 void entry_syscall(void);
 
 static struct cpu cpus[CPU_COUNT_MAX];
@@ -64,9 +63,7 @@ static uint8_t vector_ist(unsigned vector)
 static void idt_init(void)
 {
     for (unsigned i = 0; i < VECTOR_COUNT; i++) {
-        uint64_t stub = i == VECTOR_PAGE_FAULT
-                            ? (uint64_t)(uintptr_t)entry_page_fault
-                            : (uint64_t)(uintptr_t)entry_vectors + (uint64_t)i * STUB_BYTES;
+        uint64_t stub = (uint64_t)(uintptr_t)entry_vectors + (uint64_t)i * STUB_BYTES;
         idt[i] = (struct gate){
             .offset_low = (uint16_t)stub,
             .selector = KERNEL_CS,
@@ -209,7 +206,7 @@ HOT void cpu_relax(void)
     if (!cpu->emulated || ++cpu->relax_count % RELAXES_PER_PAUSE == 0) {
         __asm__ volatile("pause");
     }
-    if (atomic_load_explicit(&cpu->tlb_askers, memory_order_relaxed) != 0) {
+    if (cpu_is_asked(cpu)) {
         tlb_answer();
     }
 }

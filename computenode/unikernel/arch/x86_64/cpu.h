@@ -70,6 +70,12 @@ static inline struct cpu *cpu_this(void)
     return cpu;
 }
 
+/* Does another processor want it to forget something (tlb_answer())? `cpu` is this one. */
+static inline bool cpu_is_asked(const struct cpu *cpu)
+{
+    return atomic_load_explicit(&cpu->tlb_askers, memory_order_relaxed) != 0;
+}
+
 /* That of another processor. */
 struct cpu *cpu_of(uint32_t index);
 

@@ -48,6 +48,26 @@
     iretq
 .endm
 
+/* rdi is saved already. `regs` and `error`: the registers of these two arguments of `function`. */
+.macro TRAP function, regs, error
+    SAVE_REGS
+    cld
+    movq %rsp, \regs
+    movq REGS_ORIG_RAX(%rsp), \error
+    movq $-1, REGS_ORIG_RAX(%rsp)
+    testb $3, REGS_CS(%rsp)
+    jz 1f
+    swapgs
+    xorl %ebp, %ebp
+1:  subq $8, %rsp
+    call \function
+    addq $8, %rsp
+    testb $3, REGS_CS(%rsp)
+    jz 2f
+    swapgs
+2:  LEAVE_KERNEL
+.endm
+
     .text
 
 /* syscall: rcx holds rip, r11 rflags; SFMASK has cleared IF, TF, DF, AC. */
@@ -91,11 +111,15 @@ entry_vectors:
     pushq $0
     .endif
     pushq %rdi
+    .if vector == VECTOR_PAGE_FAULT
+    jmp entry_page_fault
+    .else
     movl $vector, %edi
     .if (vector == 2) || (vector == 8) || (vector == 18)
     jmp entry_fatal
     .else
     jmp entry_common
+    .endif
     .endif
     .set vector, vector + 1
     .endr
@@ -103,49 +127,21 @@ entry_vectors:
     .balign 16
     .type entry_common, @function
 entry_common:
-    SAVE_REGS
-    cld
-    movq %rsp, %rsi
-    movq REGS_ORIG_RAX(%rsp), %rdx
-    movq $-1, REGS_ORIG_RAX(%rsp)
-    testb $3, REGS_CS(%rsp)
-    jz 1f
-    swapgs
-    xorl %ebp, %ebp
-1:  subq $8, %rsp
-    call trap_entry
-    addq $8, %rsp
-    testb $3, REGS_CS(%rsp)
-    jz 2f
-return_to_user:
-    swapgs
-2:  LEAVE_KERNEL
+    TRAP trap_entry, %rsi, %rdx
 
-/* The way of a page fault by itself, next to what it calls. */
+/* A page fault's, next to what it calls. */
     .section .text.hot, "ax", @progbits
     .balign 16
-    .globl entry_page_fault
     .type entry_page_fault, @function
 entry_page_fault:
-    pushq %rdi
-    SAVE_REGS
-    cld
-    movq %rsp, %rdi
-    movq REGS_ORIG_RAX(%rsp), %rsi
-    movq $-1, REGS_ORIG_RAX(%rsp)
-    testb $3, REGS_CS(%rsp)
-    jz 1f
-    swapgs
-    xorl %ebp, %ebp
-1:  subq $8, %rsp
-    call trap_page_fault
-    addq $8, %rsp
-    testb $3, REGS_CS(%rsp)
-    jz 2f
-    swapgs
-2:  LEAVE_KERNEL
+    TRAP trap_page_fault, %rdi, %rsi
 
     .text
+    .balign 16
+    .type return_to_user, @function
+return_to_user:
+    swapgs
+    LEAVE_KERNEL
 
 /*
  * NMI, double fault, machine check: on stacks of their own, at any instruction, so GS may be the

@@ -121,10 +121,14 @@ HOT static void user_page_fault(struct user_regs *regs, uint64_t error_code, uin
     }
 }
 
-/* Until nothing is to be done any more before ring 3. */
+static bool wants_attention(const struct user_regs *regs)
+{
+    return thread_current()->attention || regs->rip >= MM_USER_END;
+}
+
 NOINLINE static void attend(struct user_regs *regs)
 {
-    while (thread_current()->attention || regs->rip >= MM_USER_END) {
+    while (wants_attention(regs)) {
         kernel_lock();
         if (thread_current()->attention) {
             linux_attention(regs);
@@ -143,7 +147,7 @@ NOINLINE static void attend(struct user_regs *regs)
 HOT static void prepare_return(struct user_regs *regs)
 {
     thread_before_user();
-    if (UNLIKELY(thread_current()->attention || regs->rip >= MM_USER_END)) {
+    if (UNLIKELY(wants_attention(regs))) {
         attend(regs);
     }
     fpu_load_current();
